@@ -6,6 +6,9 @@ use baton_engine::definition::EventPattern;
 use baton_engine::reservation::Change;
 use baton_engine::{Entry, SagaState, Status, WorkItem};
 use baton_messages::{AttemptRef, DeadReason, SagaId, Slice, StepId, TaskType, Timestamp};
+use uuid::Uuid;
+
+use crate::owed::Owed;
 
 /// One decision's records, a row of the partition's log.
 #[derive(Debug, Clone, PartialEq)]
@@ -126,6 +129,21 @@ pub struct UnsentRow {
     pub since: Timestamp,
 }
 
+/// An event, or a word to another saga, that the broker did not confirm: to be published again. With it the watermark passes the row it stands in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OwedRow {
+    /// The id of its message; unique.
+    pub id: Uuid,
+    /// Who says it.
+    pub saga: SagaId,
+    /// The lane it waits in: what else is refused where it is.
+    pub lane: String,
+    /// Since when; with the id its place in the lane.
+    pub since: Timestamp,
+    /// It; none where only another version can read it, which publishes it then. Such a row is never added.
+    pub what: Option<Owed>,
+}
+
 /// A step that waits for an event. Its row is written with the record that says so.
 ///
 /// An event and a subscription may come in either order. Whoever takes an event in first commits it, then asks [`crate::Store::subscribers`]. Whoever sees a
@@ -202,7 +220,7 @@ pub enum WorkItemRow {
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeadLetterRow {
     /// Its own id: derived from what it is, so that taking it in twice makes one row.
-    pub id: uuid::Uuid,
+    pub id: Uuid,
     /// When it was taken in.
     pub at: Timestamp,
     /// Why it is dead.
@@ -234,7 +252,7 @@ pub struct Batch {
     pub partition: u8,
     /// The epoch under which it is owned; another epoch in the store fences this commit.
     pub epoch: u64,
-    /// How far the log's commands have been published and confirmed (or moved to `unsent`).
+    /// How far the log's commands have been published and confirmed (or moved to `unsent` or to what is owed).
     pub watermark: u64,
     /// New rows of the log, ascending.
     pub rows: Vec<LogRow>,
@@ -248,6 +266,10 @@ pub struct Batch {
     pub unsent_add: Vec<UnsentRow>,
     /// Sent again, or no longer wanted: delete if there.
     pub unsent_remove: Vec<AttemptRef>,
+    /// To be published again: insert, keep what is there.
+    pub owed_add: Vec<OwedRow>,
+    /// Published, by their ids: delete if there. What is both removed and added stays.
+    pub owed_remove: Vec<Uuid>,
     /// Work items opened and closed.
     pub work_items: Vec<WorkItemRow>,
     /// Dead letters: insert, keep what is there.
@@ -274,6 +296,8 @@ impl Batch {
             && self.snapshots.is_empty()
             && self.unsent_add.is_empty()
             && self.unsent_remove.is_empty()
+            && self.owed_add.is_empty()
+            && self.owed_remove.is_empty()
             && self.work_items.is_empty()
             && self.dead_letters.is_empty()
             && self.unserved_add.is_empty()

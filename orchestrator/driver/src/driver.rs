@@ -13,6 +13,7 @@ use crate::changed::Noted;
 use crate::flight::Flight;
 use crate::leases::LeaseTable;
 use crate::outlet::{Outlet, Sent, Ticket};
+use crate::owed::Lanes;
 use crate::store::{CommitError, DefinitionRow, Store, StoreError};
 use crate::unsent::{Queue, RESEND_MS, Unsent};
 
@@ -98,6 +99,10 @@ pub struct Figures {
     pub in_flight: usize,
     /// Tasks to be sent again.
     pub unsent: usize,
+    /// Events and words to other sagas to be published again.
+    pub owed: usize,
+    /// Lanes of those that were refused when they were last tried.
+    pub owed_refused: usize,
     /// Leases that run.
     pub leases: usize,
     /// Sagas that are left alone since their records or their definition cannot be read.
@@ -141,6 +146,8 @@ pub struct Driver<S, O> {
     pub(crate) own: VecDeque<Own>,
     /// Tasks to be sent again.
     pub(crate) unsent: Unsent,
+    /// Events and words to other sagas to be published again.
+    pub(crate) owed: Lanes,
     /// Task types whose waiting sagas are being offered, with how far it has come.
     pub(crate) serving: VecDeque<(TaskType, Option<SagaId>)>,
     /// Task types some step may wait for.
@@ -184,6 +191,9 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             let Some(flying) = self.flight.landed(ticket) else {
                 continue;
             };
+            if self.owed.landed(ticket, sent == Sent::Confirmed, self.now) {
+                continue;
+            }
             if sent != Sent::Confirmed && flying.again.is_some() {
                 let at = self.now.plus_ms(RESEND_MS);
                 self.flight.ground(ticket, flying, at);
@@ -232,7 +242,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
     pub fn bus_is_up(&mut self, now: Timestamp) {
         self.bus_up = true;
         self.unsent.all_due(now);
-        self.flight.all_due(now);
+        self.owed.all_due(now);
     }
 
     /// The broker is away: nothing is sent again until it is back.
@@ -269,12 +279,16 @@ impl<S: Store, O: Outlet> Driver<S, O> {
     /// When [`Driver::turn`] wants to be called at the latest, even without work.
     #[must_use]
     pub fn next_wake(&self) -> Option<Timestamp> {
-        if !self.own.is_empty() || !self.serving.is_empty() || !self.purging.is_empty() {
+        let to_write = self.flight.is_owing() || !self.owed.gone().is_empty();
+        if to_write || !self.own.is_empty() || !self.serving.is_empty() || !self.purging.is_empty()
+        {
             return Some(Timestamp(0));
         }
         let unsent = if self.bus_up {
             let tasks = self.unsent.next_due();
-            [tasks, self.flight.next_due()].into_iter().flatten().min()
+            // while as much is under way as may be nothing more is tried: what comes back wakes
+            let owed = self.owed.next_due().filter(|_| self.may_try_owed());
+            [tasks, owed].into_iter().flatten().min()
         } else {
             None
         };
@@ -443,6 +457,8 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             hot: self.cache.len(),
             in_flight: self.flight.len(),
             unsent: self.unsent.len(),
+            owed: self.owed.waiting(),
+            owed_refused: self.owed.refusing(),
             leases: self.leases.len(),
             unreadable: self.unreadable.len(),
             log_seq: self.log_seq,

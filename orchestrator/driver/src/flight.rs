@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use baton_engine::Command;
-use baton_messages::{AttemptRef, Event, InboxMessage, SagaId, Timestamp};
+use baton_messages::{AttemptRef, SagaId, Timestamp};
 
 use crate::outlet::Ticket;
+use crate::owed::Owed;
 
 /// Commands under way before no inbox input is taken: four full batches. More would only be more to publish again after a crash.
 pub(crate) const COMMANDS_MAX: usize = 4 * 512;
@@ -19,27 +19,8 @@ pub(crate) struct Flying {
     /// The task it sends; none for a grant or a hint, whose loss does no harm.
     pub(crate) task: Option<AttemptRef>,
     /// What it publishes that is published again until it is confirmed, since nobody asks for it.
-    pub(crate) again: Option<Again>,
+    pub(crate) again: Option<Owed>,
     pub(crate) bytes: usize,
-}
-
-/// What is published again until it is confirmed.
-#[derive(Debug, Clone)]
-pub(crate) enum Again {
-    /// An event.
-    Event(Box<Event>),
-    /// A word to another saga.
-    Word(Box<InboxMessage>),
-}
-
-impl Again {
-    /// What publishes it.
-    pub(crate) fn command(&self) -> Command {
-        match self {
-            Self::Event(event) => Command::EmitEvent(event.clone()),
-            Self::Word(word) => Command::TellSaga(word.clone()),
-        }
-    }
 }
 
 #[derive(Debug, Default)]
@@ -47,10 +28,13 @@ pub(crate) struct Flight {
     /// Rows with commands that are neither confirmed nor moved aside, with how many.
     rows: BTreeMap<u64, u32>,
     flying: BTreeMap<Ticket, Flying>,
-    /// Events the broker has not confirmed, with when each is published again. Their rows are not passed: what was not sent is found there after a crash.
+    /// Events and words the broker has not confirmed, with when each is published again. Their rows are passed when the store keeps them ([`crate::owed`]),
+    /// with the next commit; until then they are found there after a crash.
     grounded: BTreeMap<Ticket, (Timestamp, Flying)>,
     bytes: usize,
     last: u64,
+    /// What lies behind it is not looked at yet, after a start.
+    held_at: Option<u64>,
 }
 
 impl Flight {
@@ -81,36 +65,41 @@ impl Flight {
         Some(flying)
     }
 
-    /// An event was not confirmed: it is published again from that moment on. It goes on counting as under way.
+    /// An event or a word was not confirmed: it is published again from that moment on. It counts as under way until the store keeps it.
     pub(crate) fn ground(&mut self, ticket: Ticket, flying: Flying, at: Timestamp) {
         self.bytes += flying.bytes;
         self.grounded.insert(ticket, (at, flying));
     }
 
-    /// The events to be published again by now, at most so many.
-    pub(crate) fn due(&mut self, now: Timestamp, most: usize) -> Vec<(Ticket, Flying)> {
-        let due = self.grounded.iter().filter(|(_, (at, _))| *at <= now);
-        let due: Vec<Ticket> = due.map(|(ticket, _)| *ticket).take(most).collect();
-        let mut again = Vec::with_capacity(due.len());
-        for ticket in due {
-            if let Some((_, flying)) = self.grounded.remove(&ticket) {
-                self.bytes = self.bytes.saturating_sub(flying.bytes);
-                again.push((ticket, flying));
+    /// What the store is to keep next: at most so many, and so many bytes, at least one where there is any.
+    pub(crate) fn owing(&self, most: usize, bytes: usize) -> Vec<(Ticket, Timestamp, &Flying)> {
+        let (mut owing, mut room) = (Vec::new(), bytes);
+        for (ticket, (at, flying)) in &self.grounded {
+            if room == 0 || owing.len() == most {
+                break;
             }
+            room = room.saturating_sub(flying.bytes);
+            owing.push((*ticket, *at, flying));
         }
-        again
+        owing
     }
 
-    /// When the next event is published again.
-    pub(crate) fn next_due(&self) -> Option<Timestamp> {
-        self.grounded.values().map(|(at, _)| *at).min()
+    /// Whether there is anything the store is to keep.
+    pub(crate) fn is_owing(&self) -> bool {
+        !self.grounded.is_empty()
     }
 
-    /// The broker is there: no event waits any longer.
-    pub(crate) fn all_due(&mut self, now: Timestamp) {
-        for (at, _) in self.grounded.values_mut() {
-            *at = now;
+    /// The store keeps it: its row is passed.
+    pub(crate) fn kept(&mut self, ticket: Ticket) {
+        if let Some((_, flying)) = self.grounded.remove(&ticket) {
+            self.bytes = self.bytes.saturating_sub(flying.bytes);
+            self.settled(ticket.log_seq);
         }
+    }
+
+    /// Nothing is passed that lies behind this row: it is not known yet what it sends.
+    pub(crate) const fn hold_at(&mut self, row: Option<u64>) {
+        self.held_at = row;
     }
 
     /// One command of a row is confirmed, or taken care of by a commit.
@@ -125,10 +114,12 @@ impl Flight {
 
     /// How far everything is published, if those commands of rows were settled as well.
     pub(crate) fn watermark_with(&self, settling: &BTreeMap<u64, u32>) -> u64 {
-        self.rows
+        let known = self
+            .rows
             .iter()
             .find(|(row, left)| settling.get(row).copied().unwrap_or(0) < **left)
-            .map_or(self.last, |(row, _)| row.saturating_sub(1))
+            .map_or(self.last, |(row, _)| row.saturating_sub(1));
+        self.held_at.map_or(known, |row| known.min(row))
     }
 
     pub(crate) fn watermark(&self) -> u64 {
@@ -137,6 +128,11 @@ impl Flight {
 
     pub(crate) fn has_room(&self) -> bool {
         self.len() < COMMANDS_MAX && self.bytes < BYTES_MAX
+    }
+
+    /// How much of bodies that is.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -163,5 +159,35 @@ mod tests {
         assert_eq!(flight.watermark_with(&BTreeMap::from([(13, 1)])), 13);
         flight.settled(13);
         assert_eq!(flight.watermark(), 13);
+        flight.hold_at(Some(11));
+        assert_eq!(flight.watermark(), 11, "what lies behind is not looked at");
+    }
+
+    #[test]
+    fn what_the_store_keeps_holds_up_nothing_and_is_handed_over_in_bounded_pieces() {
+        let mut flight = Flight::starting_at(0);
+        let event = serde_json::json!({
+            "specversion": "1.0", "id": "e", "source": "/s", "type": "a.b",
+        });
+        let event: baton_messages::Event = serde_json::from_value(event).unwrap();
+        for log_seq in 1..=5 {
+            let flying = Flying {
+                saga: SagaId(uuid::Uuid::nil()),
+                task: None,
+                again: Some(Owed::Event(Box::new(event.clone()))),
+                bytes: 100,
+            };
+            flight.committed(log_seq, 1);
+            flight.ground(Ticket { log_seq, index: 0 }, flying, Timestamp(1));
+        }
+        assert_eq!(flight.owing(3, 1_000).len(), 3);
+        assert_eq!(flight.owing(9, 150).len(), 2);
+        assert_eq!(flight.owing(9, 1).len(), 1, "one at least");
+        assert_eq!((flight.watermark(), flight.len()), (0, 5));
+        for log_seq in 1..=5 {
+            flight.kept(Ticket { log_seq, index: 0 });
+        }
+        assert_eq!((flight.watermark(), flight.len()), (5, 0));
+        assert!(!flight.is_owing() && flight.has_room());
     }
 }

@@ -13,6 +13,7 @@ mod flight;
 mod guard;
 pub mod leases;
 pub mod outlet;
+mod owed;
 mod recover;
 mod registered;
 pub mod reservations;
@@ -22,7 +23,7 @@ mod unsent;
 pub mod work;
 
 pub use batch::{
-    Batch, ColdRow, DeadLetterRow, LogRow, PurgeRow, Purged, ReservationChange, SagaRow,
+    Batch, ColdRow, DeadLetterRow, LogRow, OwedRow, PurgeRow, Purged, ReservationChange, SagaRow,
     SnapshotRow, SubscriptionChange, SubscriptionRow, UnsentRow, WorkItemRow,
 };
 pub use changed::Changed;
@@ -30,6 +31,10 @@ pub use driver::{Driver, DriverError, Figures, Options};
 pub use guard::{Panicked, guarded};
 pub use leases::{LeaseTable, Suspicion};
 pub use outlet::{Outgoing, Outlet, Sent, Ticket};
+pub use owed::Owed;
 pub use reservations::{Admission, ReservationRow, ReservationState, Reservations, Told};
-pub use store::{CommitError, DefinitionRow, Loaded, Recovered, Store, StoreError};
+pub use store::{
+    CommitError, DefinitionRow, IN_DOUBT_ROWS, InDoubt, Loaded, Recovered, Store, StoreError,
+    Unbroken,
+};
 pub use work::{Answer, Token, Work};

@@ -6,7 +6,7 @@ use baton_messages::SagaId;
 /// Names one command of one committed row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket {
-    /// The row in its partition's log.
+    /// The row in its partition's log; 0 for what is published again from the table of what is owed ([`crate::OwedRow`]).
     pub log_seq: u64,
     /// Which of the row's commands, from 0.
     pub index: u32,

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use baton_engine::command::{attempt_ref, word};
+use baton_engine::command::{attempt_ref, still_wanted, word};
 use baton_engine::definition::registered_as;
 use baton_engine::state::Stage;
 use baton_engine::{Catalogue, Definition, Input, Record, replay};
@@ -13,12 +13,13 @@ use crate::batch::LogRow;
 use crate::cache::{Cache, Cached};
 use crate::changed::Noted;
 use crate::driver::{Driver, DriverError, Options, Own};
-use crate::flight::{Again, Flight};
+use crate::flight::Flight;
 use crate::guard::guarded;
 use crate::leases::LeaseTable;
 use crate::outlet::{Outlet, Ticket};
-use crate::store::{Loaded, Store, StoreError};
-use crate::turn::{flying_again, span};
+use crate::owed::{Lanes, Owed};
+use crate::store::{IN_DOUBT_ROWS, InDoubt, Loaded, Store, StoreError};
+use crate::turn::{KEPT_BYTES, KEPT_MAX, flying_again, span};
 use crate::unsent::Unsent;
 
 /// Sagas read at once: bounds what one answer of the store holds in memory.
@@ -53,6 +54,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             leases: LeaseTable::default(),
             own: std::collections::VecDeque::new(),
             unsent: Unsent::default(),
+            owed: Lanes::default(),
             serving: std::collections::VecDeque::new(),
             unserved: BTreeSet::new(),
             subscribed: std::collections::VecDeque::new(),
@@ -101,11 +103,16 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         self.unserved = found.unserved.into_iter().collect();
         self.subscribed = found.unsearched.into();
         self.unsent = Unsent::default();
+        self.owed.recovered(found.owed_lanes, found.owed, now);
         for chunk in found.hot.chunks(LOAD_CHUNK) {
             self.load(chunk.to_vec(), now).await?;
         }
         let mut unsent: BTreeSet<AttemptRef> = found.unsent.into_iter().map(|row| row.of).collect();
-        self.doubt(&found.in_doubt, &mut unsent, now).await?;
+        let first = InDoubt {
+            rows: found.in_doubt,
+            more: found.in_doubt_more,
+        };
+        self.doubt(first, &mut unsent, now).await?;
         for of in unsent {
             self.keep_unsent(of, now);
         }
@@ -221,10 +228,10 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         for row in rows {
             let state = self.cache.get(row.saga).map(|cached| &*cached.state);
             let emitted = row.entry.records.iter().filter_map(|record| match record {
-                Record::Emitted { event, .. } => Some(Again::Event(event.clone())),
-                _ => word(state?, record).map(Again::Word),
+                Record::Emitted { event, .. } => Some(Owed::Event(event.clone())),
+                _ => word(state?, record).map(Owed::Word),
             });
-            let emitted: Vec<Again> = emitted.collect();
+            let emitted: Vec<Owed> = emitted.collect();
             // Of their own range: what was under way before may still land, and must not speak for another command of its row.
             let first = self.recoveries.wrapping_mul(TICKETS_OF_A_ROW);
             for (index, again) in (first..).zip(emitted) {
@@ -239,41 +246,34 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         }
     }
 
-    /// Every task past the watermark is decided upon again; of several sendings of one attempt only once. Those that are kept as unsent are taken out of
-    /// `unsent`: they are sent from here.
+    /// Every task past the watermark that its saga still wants is decided upon again; of several sendings of one attempt only once. Those that are kept as unsent
+    /// are taken out of `unsent`: they are sent from here. However many rows there are, a page of them is in memory, with the sagas it needs.
     async fn doubt(
         &mut self,
-        rows: &[LogRow],
+        first: InDoubt,
         unsent: &mut BTreeSet<AttemptRef>,
         now: Timestamp,
     ) -> Result<(), DriverError> {
+        let partition = self.options.partition;
         let mut last: BTreeMap<AttemptRef, u64> = BTreeMap::new();
-        let missing: Vec<SagaId> = {
-            let mut ids: Vec<SagaId> = rows
-                .iter()
-                .map(|row| row.saga)
-                .filter(|saga| self.cache.get(*saga).is_none())
-                .collect();
-            ids.sort_unstable();
-            ids.dedup();
-            ids
-        };
-        for chunk in missing.chunks(LOAD_CHUNK) {
-            self.load(chunk.to_vec(), now).await?;
-        }
-        self.published_again(rows, now);
-        for row in rows {
-            let Some(cached) = self.cache.get(row.saga) else {
-                continue;
-            };
-            for record in &row.entry.records {
-                if let Record::Offered { of, dispatch, .. } | Record::Resent { of, dispatch, .. } =
-                    record
-                {
-                    last.insert(attempt_ref(&cached.state, of, *dispatch), row.log_seq);
-                }
+        let mut page = first;
+        self.flight.hold_at(Some(self.watermark_written));
+        loop {
+            let visited = self.load_missing(&page.rows, now).await?;
+            self.published_again(&page.rows, now);
+            self.still_offered(&page.rows, &mut last);
+            if self.flight.len() >= KEPT_MAX || self.flight.bytes() >= KEPT_BYTES {
+                self.write_owed().await?;
             }
+            let Some(after) = page.more else { break };
+            for saga in visited {
+                self.cache.remove(saga);
+                self.visitors.remove(&saga);
+            }
+            let next = self.store.in_doubt(partition, after, IN_DOUBT_ROWS).await;
+            page = next.map_err(|source| DriverError::Read { partition, source })?;
         }
+        self.flight.hold_at(None);
         for (of, log_seq) in last {
             self.flight.committed(log_seq, 1);
             let unsent = unsent.take(&of);
@@ -285,5 +285,41 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             });
         }
         Ok(())
+    }
+
+    /// Reads the sagas of these rows that are not in memory; answers which.
+    async fn load_missing(
+        &mut self,
+        rows: &[LogRow],
+        now: Timestamp,
+    ) -> Result<Vec<SagaId>, DriverError> {
+        let sagas = rows.iter().map(|row| row.saga);
+        let missing: BTreeSet<SagaId> = sagas
+            .filter(|saga| self.cache.get(*saga).is_none())
+            .collect();
+        let missing: Vec<SagaId> = missing.into_iter().collect();
+        for chunk in missing.chunks(LOAD_CHUNK) {
+            self.load(chunk.to_vec(), now).await?;
+        }
+        Ok(missing)
+    }
+
+    /// The tasks of these rows that are still to be done, each with the last row that sends it.
+    fn still_offered(&self, rows: &[LogRow], last: &mut BTreeMap<AttemptRef, u64>) {
+        for row in rows {
+            let Some(cached) = self.cache.get(row.saga) else {
+                continue;
+            };
+            for record in &row.entry.records {
+                if let Record::Offered { of, dispatch, .. } | Record::Resent { of, dispatch, .. } =
+                    record
+                {
+                    let of = attempt_ref(&cached.state, of, *dispatch);
+                    if still_wanted(&cached.state, &of) {
+                        last.insert(of, row.log_seq);
+                    }
+                }
+            }
+        }
     }
 }

@@ -4,8 +4,9 @@ use std::future::Future;
 
 use baton_engine::{Entry, SagaState};
 use baton_messages::{Manifest, SagaId, StepId, TaskType, Timestamp};
+use uuid::Uuid;
 
-use crate::batch::{Batch, LogRow, SagaRow, SubscriptionRow, UnsentRow};
+use crate::batch::{Batch, LogRow, OwedRow, SagaRow, SubscriptionRow, UnsentRow};
 
 /// Why a commit did not happen, or may have.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +104,48 @@ impl Loaded {
     }
 }
 
+/// Follows the rows of one saga as they are read: each begins where the one before it ended. Where one is missing the saga must not be folded, and nothing
+/// more be written behind the gap: it is unreadable.
+#[derive(Debug, Clone, Copy)]
+pub struct Unbroken {
+    next: u64,
+}
+
+impl Unbroken {
+    /// From a snapshot that covers so many records, or from none.
+    #[must_use]
+    pub const fn after(records: u64) -> Self {
+        Self { next: records }
+    }
+
+    /// The next row: before it the saga has so many records, and it has so many itself.
+    ///
+    /// # Errors
+    /// What is wrong, in words, where it is not the one that follows.
+    pub fn follow(&mut self, saga_seq: u64, records: usize) -> Result<(), String> {
+        let expected = self.next;
+        self.next = saga_seq.saturating_add(u64::try_from(records).unwrap_or(u64::MAX));
+        if saga_seq == expected {
+            return Ok(());
+        }
+        Err(format!(
+            "its records do not hang together: after the first {expected} come those after the first {saga_seq}; the database has gone back while somebody drove the saga, or rows were taken out"
+        ))
+    }
+}
+
+/// So many rows past the watermark are read at once: as many as a turn commits. How many there are does not matter then, neither to one statement nor to memory.
+pub const IN_DOUBT_ROWS: usize = 512;
+
+/// Some of the rows past the watermark.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct InDoubt {
+    /// They, ascending, without those that cannot be read.
+    pub rows: Vec<LogRow>,
+    /// Behind which row there are more; none: these were the last.
+    pub more: Option<u64>,
+}
+
 /// What is needed to go on with a partition after a start or a lost commit.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Recovered {
@@ -110,10 +153,16 @@ pub struct Recovered {
     pub watermark: u64,
     /// The last row the log had; it may have been taken out since ([`crate::PurgeRow`]).
     pub log_seq: u64,
-    /// The rows past the watermark, ascending: their commands may or may not have left.
+    /// The first [`IN_DOUBT_ROWS`] past the watermark, ascending: their commands may or may not have left.
     pub in_doubt: Vec<LogRow>,
+    /// Behind which row there are more ([`Store::in_doubt`]).
+    pub in_doubt_more: Option<u64>,
     /// Tasks to be sent again.
     pub unsent: Vec<UnsentRow>,
+    /// Lanes in which something is owed, in their order.
+    pub owed_lanes: Vec<String>,
+    /// How much is owed.
+    pub owed: u64,
     /// Sagas that had not ended and were in memory: their timers are found by folding them.
     pub hot: Vec<SagaId>,
     /// The soonest wake of an evicted saga.
@@ -158,6 +207,23 @@ pub trait Store {
         &mut self,
         partition: u8,
     ) -> impl Future<Output = Result<Recovered, StoreError>> + Send;
+
+    /// The rows behind one past the watermark, at most `limit`.
+    fn in_doubt(
+        &mut self,
+        partition: u8,
+        after: u64,
+        limit: usize,
+    ) -> impl Future<Output = Result<InDoubt, StoreError>> + Send;
+
+    /// What is owed in a lane, longest first, by since when and id, at most `limit` after `after`.
+    fn owed(
+        &mut self,
+        partition: u8,
+        lane: String,
+        after: Option<(Timestamp, Uuid)>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<OwedRow>, StoreError>> + Send;
 
     /// Evicted sagas whose wake is at or before `until`, soonest first, at most `limit`; and the soonest wake after those.
     fn cold_due(

@@ -8,7 +8,7 @@ use baton_messages::{AttemptRef, PoolName, TaskType, Timestamp};
 /// How long before what the broker did not take is sent again while it is there; and the first pause of a queue that refuses.
 pub(crate) const RESEND_MS: u64 = 5_000;
 /// Longest pause of a queue that refuses: so late its tasks may notice that there is room again.
-const REFUSED_MS_MAX: u64 = 60_000;
+pub(crate) const REFUSED_MS_MAX: u64 = 60_000;
 /// A queue that lets so many through together refuses no more.
 const TOGETHER_MAX: usize = 512;
 

@@ -66,6 +66,10 @@ fn describe() {
         "Tasks the broker did not take, to be sent again."
     );
     describe_gauge!(
+        "baton_orchestrator_owed",
+        "Events and words between sagas the broker did not take, kept to be published again."
+    );
+    describe_gauge!(
         "baton_orchestrator_inflight",
         "Commands published and not yet confirmed."
     );
@@ -314,6 +318,7 @@ pub(crate) fn figures(figures: &[(u8, Figures)]) {
     let sum = |of: fn(&Figures) -> usize| float(figures.iter().map(|(_, one)| of(one)).sum());
     gauge!("baton_orchestrator_sagas_in_memory").set(sum(|one| one.hot));
     gauge!("baton_orchestrator_unsent").set(sum(|one| one.unsent));
+    gauge!("baton_orchestrator_owed").set(sum(|one| one.owed));
     gauge!("baton_orchestrator_inflight").set(sum(|one| one.in_flight));
     gauge!("baton_orchestrator_leases").set(sum(|one| one.leases));
     gauge!("baton_orchestrator_sagas_unreadable").set(sum(|one| one.unreadable));

@@ -11,12 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use baton_driver::{
-    Batch, ColdRow, CommitError, DeadLetterRow, DefinitionRow, Loaded, LogRow, Recovered,
-    Reservations, SagaRow, SnapshotRow, Store, StoreError, SubscriptionChange, SubscriptionRow,
-    UnsentRow, WorkItemRow,
+    Batch, ColdRow, CommitError, DeadLetterRow, DefinitionRow, IN_DOUBT_ROWS, InDoubt, Loaded,
+    LogRow, OwedRow, Recovered, Reservations, SagaRow, SnapshotRow, Store, StoreError,
+    SubscriptionChange, SubscriptionRow, UnsentRow, WorkItemRow,
 };
 use baton_engine::{SagaState, WorkItem, fold};
 use baton_messages::{AttemptRef, Event, Manifest, SagaId, StepId, TaskType, Timestamp};
+use uuid::Uuid;
 
 use crate::fault::Fault;
 use crate::mood::Mood;
@@ -56,8 +57,10 @@ pub struct Disk {
     snapshots: BTreeMap<SagaId, SnapshotRow>,
     cold: BTreeMap<SagaId, ColdRow>,
     unsent: BTreeMap<AttemptRef, UnsentRow>,
+    /// Events and words to be published again, with the partition of each.
+    owed: BTreeMap<Uuid, (u8, OwedRow)>,
     /// Dead letters by id.
-    pub dead_letters: BTreeMap<uuid::Uuid, DeadLetterRow>,
+    pub dead_letters: BTreeMap<Uuid, DeadLetterRow>,
     /// Open work items.
     pub work_items: BTreeMap<(SagaId, u32), WorkItem>,
     unserved: BTreeSet<(TaskType, SagaId)>,
@@ -96,6 +99,7 @@ impl Disk {
             snapshots: BTreeMap::new(),
             cold: BTreeMap::new(),
             unsent: BTreeMap::new(),
+            owed: BTreeMap::new(),
             dead_letters: BTreeMap::new(),
             work_items: BTreeMap::new(),
             unserved: BTreeSet::new(),
@@ -204,6 +208,14 @@ impl Disk {
                 self.unsent.entry(row.of.clone()).or_insert(row);
             }
         }
+        for id in batch.owed_remove {
+            self.owed.remove(&id);
+        }
+        if self.fault != Some(Fault::OwedForgotten) {
+            for row in batch.owed_add {
+                self.owed.entry(row.id).or_insert((partition, row));
+            }
+        }
         for row in batch.work_items {
             match row {
                 WorkItemRow::Open { saga, item } => {
@@ -302,15 +314,18 @@ impl Disk {
         let hot = |saga: &SagaId| !self.cold.get(saga).is_some_and(|row| row.cold);
         let here = |saga: SagaId| self.is_in(saga, partition);
         let lane = self.lane(partition);
-        let in_doubt = |(of, row): &&(u8, LogRow)| *of == partition && row.log_seq > lane.watermark;
+        let first = self.in_doubt(partition, lane.watermark, IN_DOUBT_ROWS);
+        let owed = self.owed.values().filter(|(of, _)| *of == partition);
         Recovered {
             watermark: lane.watermark,
             log_seq: lane.log_seq,
-            in_doubt: self
-                .rows
-                .iter()
-                .filter(in_doubt)
-                .map(|(_, row)| row.clone())
+            in_doubt: first.rows,
+            in_doubt_more: first.more,
+            owed: owed.clone().count() as u64,
+            owed_lanes: owed
+                .map(|(_, row)| row.lane.clone())
+                .collect::<BTreeSet<_>>()
+                .into_iter()
                 .collect(),
             unsent: self
                 .unsent
@@ -344,6 +359,17 @@ impl Disk {
                 .filter(|(row, searched)| !searched && here(row.saga))
                 .map(|(row, _)| row.clone())
                 .collect(),
+        }
+    }
+
+    fn in_doubt(&self, partition: u8, after: u64, limit: usize) -> InDoubt {
+        let behind = |(of, row): &&(u8, LogRow)| *of == partition && row.log_seq > after;
+        let found = self.rows.iter().filter(behind).take(limit);
+        let rows: Vec<LogRow> = found.map(|(_, row)| row.clone()).collect();
+        let last = rows.last().filter(|_| rows.len() >= limit);
+        InDoubt {
+            more: last.map(|row| row.log_seq),
+            rows,
         }
     }
 
@@ -457,6 +483,38 @@ impl Store for Connection {
     async fn recover(&mut self, partition: u8) -> Result<Recovered, StoreError> {
         Await(true).await;
         Ok(self.disk().recovered(partition))
+    }
+
+    async fn in_doubt(
+        &mut self,
+        partition: u8,
+        after: u64,
+        limit: usize,
+    ) -> Result<InDoubt, StoreError> {
+        Await(true).await;
+        Ok(self.disk().in_doubt(partition, after, limit))
+    }
+
+    async fn owed(
+        &mut self,
+        partition: u8,
+        lane: String,
+        after: Option<(Timestamp, Uuid)>,
+        limit: usize,
+    ) -> Result<Vec<OwedRow>, StoreError> {
+        Await(true).await;
+        let place = |row: &OwedRow| (row.since, row.id);
+        let mut rows: Vec<OwedRow> = {
+            let disk = self.disk();
+            let here = disk.owed.values().filter(|(of, _)| *of == partition);
+            let here = here.map(|(_, row)| row).filter(|row| row.lane == lane);
+            here.filter(|row| after.is_none_or(|after| place(row) > after))
+                .cloned()
+                .collect()
+        };
+        rows.sort_by_key(place);
+        rows.truncate(limit);
+        Ok(rows)
     }
 
     async fn cold_due(

@@ -40,6 +40,8 @@ pub enum Fault {
     SubscriptionForgotten,
     /// An event the broker does not have counts as published.
     EventBelieved,
+    /// The store forgets which events and words to other sagas are to be published again.
+    OwedForgotten,
     /// Leases run by the clock on the wall, which somebody may set.
     ClockBelieved,
     /// A worker takes each item of a list for the first.
@@ -54,7 +56,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every planted fault.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::UnsentForgotten,
         Self::AcknowledgedBeforeCommit,
         Self::BatchAcknowledgedEarly,
@@ -73,6 +75,7 @@ impl Fault {
         Self::EventsUnsearched,
         Self::SubscriptionForgotten,
         Self::EventBelieved,
+        Self::OwedForgotten,
         Self::ClockBelieved,
         Self::ItemsConfused,
         Self::LockGivenTwice,

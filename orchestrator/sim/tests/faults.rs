@@ -10,6 +10,7 @@ fn finds(fault: Fault) {
         Fault::EventsUnsearched,
         Fault::SubscriptionForgotten,
         Fault::EventBelieved,
+        Fault::OwedForgotten,
     ];
     // What goes wrong with tasks shows sooner where there is nothing else.
     let tasks_only = !of_events.contains(&fault);
@@ -70,6 +71,7 @@ found! {
     a_wait_for_which_nobody_searches: EventsUnsearched,
     a_store_that_forgets_who_waits: SubscriptionForgotten,
     an_event_that_is_believed_to_be_out: EventBelieved,
+    a_store_that_forgets_which_events_are_owed: OwedForgotten,
     leases_that_run_by_the_clock_on_the_wall: ClockBelieved,
     a_worker_that_takes_one_item_for_another: ItemsConfused,
     a_lock_that_is_given_twice: LockGivenTwice,

@@ -1,8 +1,8 @@
 //! One store of either kind, chosen by configuration: what the service is made with, so that it need not be generic. Nothing is decided here.
 
 use baton_driver::{
-    Admission, Batch, CommitError, DefinitionRow, Loaded, Recovered, ReservationRow, SagaRow,
-    Store, StoreError, SubscriptionRow,
+    Admission, Batch, CommitError, DefinitionRow, InDoubt, Loaded, OwedRow, Recovered,
+    ReservationRow, SagaRow, Store, StoreError, SubscriptionRow,
 };
 use baton_engine::definition::EventPattern;
 use baton_engine::{Entry, ReservationKind, WorkItemKind};
@@ -259,6 +259,8 @@ impl Store for AnyStore {
         fn mut commit(batch: Batch) -> Result<(), CommitError>;
         fn mut load(sagas: Vec<SagaId>) -> Answer<Vec<Loaded>>;
         fn mut recover(partition: u8) -> Answer<Recovered>;
+        fn mut in_doubt(partition: u8, after: u64, limit: usize) -> Answer<InDoubt>;
+        fn mut owed(partition: u8, lane: String, after: Option<(Timestamp, Uuid)>, limit: usize) -> Answer<Vec<OwedRow>>;
         fn mut cold_due(partition: u8, until: Timestamp, limit: usize) -> Answer<(Vec<SagaId>, Option<Timestamp>)>;
         fn mut unserved(partition: u8, task_type: TaskType, after: Option<SagaId>, limit: usize) -> Answer<Vec<SagaId>>;
         fn mut subscribers(kind: String, after: Option<(SagaId, StepId)>, limit: usize) -> Answer<Vec<SubscriptionRow>>;

@@ -9,6 +9,7 @@ use baton_driver::{
     Batch, CommitError, PurgeRow, Store, StoreError, SubscriptionChange, UnsentRow, WorkItemRow,
 };
 use baton_messages::{AuditEntry, Timestamp};
+use uuid::Uuid;
 
 use self::database::Database;
 use crate::alerts::Alerts as _;
@@ -238,6 +239,7 @@ async fn around(
         rows.subscriptions.extend(searched);
     }
     into.commit(rows).await?;
+    owed(from, into).await?;
     let (reader, mut after) = (from.reader(), None);
     loop {
         let page = reader
@@ -311,6 +313,23 @@ async fn around(
         if after.is_none() {
             return Ok(());
         }
+    }
+}
+
+/// Events and words to other sagas that are to be published again, under their ids.
+async fn owed(from: &SqliteStore, into: &mut Database) -> Result<(), MoveError> {
+    let mut after = Uuid::nil();
+    loop {
+        let page = from.all_owed(after, BODY_ROWS).await?;
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
+        after = last.id;
+        let rows = Batch {
+            owed_add: page,
+            ..Batch::default()
+        };
+        into.commit(rows).await?;
     }
 }
 

@@ -291,6 +291,8 @@ pub struct Counts {
     pub purged: u64,
     /// Tasks to be sent again.
     pub unsent: u64,
+    /// Events and words to other sagas to be published again.
+    pub owed: u64,
     /// Dead letters that are kept, wherever they stand.
     pub dead_letters: u64,
     /// Dead letters by where they stand.

@@ -147,14 +147,11 @@ pub(crate) fn list(filter: &ReservationFilter, mark: char) -> String {
 /// What the look at one page of the waiting saw of one thing of one saga.
 pub(crate) struct Seen {
     pub(crate) saga: SagaId,
-    pub(crate) ticket: u64,
     pub(crate) kind: ReservationKind,
     /// Whether nothing was told to its saga yet.
     pub(crate) untold: bool,
     /// Whether so many have it, or want it before, as there may be.
     pub(crate) full: bool,
-    /// Whether it is a step of another saga.
-    pub(crate) below: bool,
 }
 
 /// What a page came to: who is admitted, who is held back, both in the order they came.

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use baton_driver::{
-    Batch, CommitError, DefinitionRow, Driver, Loaded, Options, Outgoing, Outlet, Recovered, Sent,
-    Store, StoreError, SubscriptionRow, Work,
+    Batch, CommitError, DefinitionRow, Driver, InDoubt, Loaded, Options, Outgoing, Outlet, OwedRow,
+    Recovered, Sent, Store, StoreError, SubscriptionRow, Work,
 };
 use baton_engine::{Command, Definition, Input};
 use baton_messages::{
@@ -81,6 +81,8 @@ impl Counting {
             batch.snapshots.len(),
             batch.unsent_add.len(),
             batch.unsent_remove.len(),
+            batch.owed_add.len(),
+            batch.owed_remove.len(),
             batch.work_items.len(),
             batch.unserved_add.len(),
             batch.unserved_remove.len(),
@@ -112,6 +114,25 @@ impl Store for Counting {
 
     async fn recover(&mut self, partition: u8) -> Result<Recovered, StoreError> {
         self.store.recover(partition).await
+    }
+
+    async fn in_doubt(
+        &mut self,
+        partition: u8,
+        after: u64,
+        limit: usize,
+    ) -> Result<InDoubt, StoreError> {
+        self.store.in_doubt(partition, after, limit).await
+    }
+
+    async fn owed(
+        &mut self,
+        partition: u8,
+        lane: String,
+        after: Option<(Timestamp, Uuid)>,
+        limit: usize,
+    ) -> Result<Vec<OwedRow>, StoreError> {
+        self.store.owed(partition, lane, after, limit).await
     }
 
     async fn cold_due(

@@ -10,8 +10,9 @@ use baton_messages::{AttemptRef, InboxMessage, SagaId, Standing, TaskMessage};
 use super::item::{Built, Claim};
 use crate::batch::{Batch, ColdRow, LogRow, SnapshotRow, SubscriptionChange, SubscriptionRow};
 use crate::driver::{Driver, DriverError};
-use crate::flight::{Again, Flying};
+use crate::flight::Flying;
 use crate::outlet::{Outgoing, Outlet, Ticket};
+use crate::owed::Owed;
 use crate::store::{CommitError, Store};
 use crate::unsent::RESEND_MS;
 use crate::work::Answer;
@@ -293,9 +294,9 @@ fn flying(out: &Outgoing) -> Flying {
             TaskMessage::Task(task) => (Some(task.of.clone()), 512 + rough_bytes(&task.input)),
         },
         Command::EmitEvent(event) => {
-            return flying_again(out.saga, Again::Event(event.clone()));
+            return flying_again(out.saga, Owed::Event(event.clone()));
         }
-        Command::TellSaga(word) => return flying_again(out.saga, Again::Word(word.clone())),
+        Command::TellSaga(word) => return flying_again(out.saga, Owed::Word(word.clone())),
         Command::Grant(_)
         | Command::CancelTask { .. }
         | Command::OpenWorkItem(_)
@@ -312,10 +313,10 @@ fn flying(out: &Outgoing) -> Flying {
 }
 
 /// An event, or a word to another saga, on its way.
-pub(crate) fn flying_again(saga: SagaId, again: Again) -> Flying {
+pub(crate) fn flying_again(saga: SagaId, again: Owed) -> Flying {
     let carries = match &again {
-        Again::Event(event) => event.data.as_ref(),
-        Again::Word(word) => match word.as_ref() {
+        Owed::Event(event) => event.data.as_ref(),
+        Owed::Word(word) => match word.as_ref() {
             InboxMessage::ChildWanted(wanted) => Some(&wanted.input),
             InboxMessage::ChildSaid(said) => match &said.standing {
                 Standing::Completed { output, .. } => output.as_ref(),

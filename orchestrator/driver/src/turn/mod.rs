@@ -6,6 +6,7 @@ mod committing;
 mod deciding;
 mod gather;
 mod item;
+mod owing;
 
 use std::collections::BTreeSet;
 
@@ -16,15 +17,14 @@ use uuid::Uuid;
 pub(crate) use self::committing::flying_again;
 pub(crate) use self::item::span;
 use self::item::{Item, Origin};
+pub(crate) use self::owing::{KEPT_BYTES, KEPT_MAX};
 use crate::batch::{Batch, DeadLetterRow};
 use crate::driver::{Driver, DriverError};
-use crate::outlet::{Outgoing, Outlet};
+use crate::outlet::Outlet;
 use crate::recover::LOAD_CHUNK;
 use crate::store::{CommitError, Store};
 use crate::work::{Answer, Work};
 
-/// Events published again in one turn: as many as the inputs of one.
-const EVENTS_AGAIN_MAX: usize = 512;
 /// How long the timers of a saga rest after one of its inputs could not be decided.
 const SNOOZE_MS: u64 = 60_000;
 
@@ -48,32 +48,12 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         // Until this turn is known to be committed, what is in memory is ahead of the store.
         self.lost = true;
         self.now = self.now.max(now);
-        self.publish_again();
+        self.write_owed().await?;
         let items = self.gather(work).await?;
         let answers = self.attempt(items, entropy).await?;
+        self.try_owed().await;
         self.lost = false;
         Ok(answers)
-    }
-
-    /// Events and words to other sagas that the broker did not confirm go out again; they were committed long ago.
-    fn publish_again(&mut self) {
-        if !self.bus_up {
-            return;
-        }
-        let mut again = Vec::new();
-        for (ticket, flying) in self.flight.due(self.now, EVENTS_AGAIN_MAX) {
-            if let Some(what) = &flying.again {
-                again.push(Outgoing {
-                    ticket,
-                    saga: flying.saga,
-                    command: what.command(),
-                });
-            }
-            self.flight.took_off(ticket, flying);
-        }
-        if !again.is_empty() {
-            self.outlet.publish(again);
-        }
     }
 
     /// Writes the watermark by itself, for an orderly end.
@@ -82,10 +62,15 @@ impl<S: Store, O: Outlet> Driver<S, O> {
     /// As [`Driver::turn`].
     pub async fn write_watermark(&mut self, now: Timestamp) -> Result<(), DriverError> {
         self.now = self.now.max(now);
-        if self.lost || self.flight.watermark() == self.watermark_written {
+        if self.lost {
             return Ok(());
         }
         self.lost = true;
+        self.write_owed().await?;
+        if self.flight.watermark() == self.watermark_written {
+            self.lost = false;
+            return Ok(());
+        }
         self.commit(Batch {
             watermark: self.flight.watermark(),
             ..self.empty()

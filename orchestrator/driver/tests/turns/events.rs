@@ -1,6 +1,6 @@
 //! Events that go out and events that are waited for: published until they are confirmed, told until they were searched.
 
-use baton_driver::{Driver, Options, Outgoing, Sent, SubscriptionRow, Work};
+use baton_driver::{Driver, IN_DOUBT_ROWS, Options, Outgoing, Sent, SubscriptionRow, Work};
 use baton_engine::decide::limits::CLOCK_SKEW_MS;
 use baton_engine::{Command, Definition, Input, Verdict};
 use baton_messages::{Event, InputId, Start, StepId, Timestamp};
@@ -64,18 +64,20 @@ fn said(out: &[Outgoing]) -> Vec<String> {
 }
 
 #[test]
-fn an_event_is_published_until_it_is_confirmed() {
+fn an_event_is_published_until_it_is_confirmed_and_holds_up_nothing_meanwhile() {
     let mut driver = says();
     turn(&mut driver, vec![start(1)], 1);
     let mut out = take(&mut driver);
     let first = said(&out);
     for (ms, fate) in [(10_000, Sent::Nacked), (20_000, Sent::Unknown)] {
-        driver.sent(vec![(out[0].ticket, fate)]);
-        assert_eq!(driver.figures().watermark, 0, "its row is not passed");
-        assert_eq!(driver.figures().in_flight, 1, "it counts as under way");
         driver.bus_is_down();
+        driver.sent(vec![(out[0].ticket, fate)]);
         turn(&mut driver, vec![], ms);
         assert!(take(&mut driver).is_empty(), "nobody is there");
+        assert_eq!(driver.store().owed.len(), 1, "the store keeps it");
+        assert_eq!(driver.store().watermark, 1, "and its row is passed");
+        let figures = driver.figures();
+        assert_eq!((figures.in_flight, figures.owed), (0, 1));
         driver.bus_is_up(at(ms));
         assert!(driver.next_wake().is_some_and(|wake| wake <= at(ms)));
         turn(&mut driver, vec![], ms + 1);
@@ -83,12 +85,121 @@ fn an_event_is_published_until_it_is_confirmed() {
         assert_eq!(said(&out), first, "the same event");
     }
     driver.sent(vec![(out[0].ticket, Sent::Confirmed)]);
-    assert_eq!(
-        (driver.figures().watermark, driver.figures().in_flight),
-        (1, 0)
+    assert!(
+        driver.next_wake().is_some_and(|wake| wake <= at(0)),
+        "it is to be taken out"
     );
+    turn(&mut driver, vec![], 20_002);
+    assert!(driver.store().owed.is_empty());
+    let figures = driver.figures();
+    assert_eq!((figures.in_flight, figures.owed), (0, 0));
     turn(&mut driver, vec![], 60_000);
     assert!(take(&mut driver).is_empty(), "not once more");
+}
+
+/// More than may be under way, all refused for ever: what comes in is taken, the log is published up to its end, and a restart has as little to read as ever.
+#[test]
+fn events_that_are_refused_for_ever_stop_nothing() {
+    const SAGAS: u128 = 3_000;
+    let mut driver = says();
+    driver.bus_is_up(at(0));
+    let mut ms = 0;
+    for n in 1..=SAGAS {
+        ms += 1;
+        assert!(driver.has_room() && driver.takes_starts(), "{n}");
+        assert_eq!(turn(&mut driver, vec![start(n)], ms).len(), 1);
+        let refused = take(&mut driver);
+        let refused = refused.iter().map(|out| (out.ticket, Sent::Nacked));
+        driver.sent(refused.collect());
+    }
+    turn(&mut driver, vec![], ms + 1);
+    assert_eq!(driver.store().owed.len(), 3_000);
+    assert_eq!(driver.store().watermark, driver.figures().log_seq);
+    let figures = driver.figures();
+    assert!(
+        figures.owed == 3_000 && figures.in_flight <= 1,
+        "{figures:?}"
+    );
+    // tried one at a time, and more and more rarely
+    let mut tried = 0;
+    for second in 1..600 {
+        turn(&mut driver, vec![], ms + second * 1_000);
+        let out = take(&mut driver);
+        tried += out.len();
+        driver.sent(out.iter().map(|out| (out.ticket, Sent::Nacked)).collect());
+    }
+    assert!((5..20).contains(&tried), "{tried}");
+    assert_eq!(driver.figures().owed_refused, 1, "somebody is told");
+    let again = Driver::recover(driver.into_store(), Tray::default(), options(), at(ms));
+    let mut driver = now_or_never(again).unwrap();
+    assert_eq!(driver.store().most, 1, "nothing was in doubt");
+    assert_eq!(driver.figures().owed, 3_000);
+    driver.bus_is_up(at(1_000_000));
+    let mut sent = std::collections::BTreeSet::new();
+    for n in 0..10_000 {
+        turn(&mut driver, vec![], 1_000_000 + n);
+        let out = take(&mut driver);
+        sent.extend(said(&out));
+        driver.sent(out.iter().map(|o| (o.ticket, Sent::Confirmed)).collect());
+        if driver.store().owed.is_empty() {
+            break;
+        }
+    }
+    assert_eq!((sent.len(), driver.store().owed.len()), (3_000, 0));
+    assert_eq!(driver.store().most, 64, "a page at a time");
+}
+
+/// As a version left it that held the watermark at an event nobody took.
+#[test]
+fn a_long_log_in_doubt_is_read_page_by_page_and_its_events_are_kept() {
+    const SAGAS: u128 = 2_000;
+    let mut driver = says();
+    for n in 1..=SAGAS {
+        turn(&mut driver, vec![start(n)], 1);
+        let sent = take(&mut driver);
+        let sent = sent.iter().map(|out| (out.ticket, Sent::Confirmed));
+        driver.sent(sent.collect());
+    }
+    let mut shelf = driver.into_store();
+    shelf.watermark = 0;
+    let again = Driver::recover(shelf, Tray::default(), options(), at(5));
+    let mut driver = now_or_never(again).unwrap();
+    assert_eq!(driver.store().most, IN_DOUBT_ROWS);
+    assert!(driver.has_room(), "it takes what comes in");
+    assert_eq!(driver.figures().owed + driver.figures().in_flight, 2_000);
+    assert!(
+        driver.figures().in_flight < 512,
+        "the store keeps the others"
+    );
+    assert_eq!(
+        driver.store().watermark,
+        0,
+        "nothing is passed before all of it is read"
+    );
+    turn(&mut driver, vec![], 6);
+    assert_eq!(driver.store().watermark, 2_000);
+    assert_eq!(driver.store().owed.len(), 2_000);
+}
+
+#[test]
+fn an_owed_event_that_leaves_as_its_owner_dies_leaves_again_as_the_same() {
+    let mut driver = says();
+    driver.bus_is_up(at(0));
+    turn(&mut driver, vec![start(1)], 1);
+    let first = take(&mut driver);
+    driver.sent(vec![(first[0].ticket, Sent::Nacked)]);
+    turn(&mut driver, vec![], 2);
+    assert!(take(&mut driver).is_empty(), "not at once");
+    turn(&mut driver, vec![], 6_000);
+    let tried = take(&mut driver);
+    assert_eq!(said(&tried), said(&first));
+    driver.sent(vec![(tried[0].ticket, Sent::Confirmed)]);
+    // it dies before the table hears of it
+    let again = Driver::recover(driver.into_store(), Tray::default(), options(), at(7_000));
+    let mut driver = now_or_never(again).unwrap();
+    driver.bus_is_up(at(7_000));
+    turn(&mut driver, vec![], 7_001);
+    assert_eq!(said(&take(&mut driver)), said(&first));
 }
 
 #[test]

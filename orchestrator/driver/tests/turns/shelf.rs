@@ -5,11 +5,13 @@ use std::future::Future;
 use std::task::{Context, Poll, Waker};
 
 use baton_driver::{
-    Batch, CommitError, DeadLetterRow, DefinitionRow, Loaded, LogRow, Outgoing, Outlet, Recovered,
-    Store, StoreError, SubscriptionChange, SubscriptionRow, UnsentRow,
+    Batch, CommitError, DeadLetterRow, DefinitionRow, IN_DOUBT_ROWS, InDoubt, Loaded, LogRow,
+    Outgoing, Outlet, OwedRow, Recovered, Store, StoreError, SubscriptionChange, SubscriptionRow,
+    UnsentRow,
 };
 use baton_engine::{SagaState, Status};
 use baton_messages::{Manifest, SagaId, StepId, TaskType, Timestamp};
+use uuid::Uuid;
 
 /// How the next commit goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +30,9 @@ pub(crate) struct Shelf {
     /// What their rows say they run.
     pub(crate) versions: BTreeMap<SagaId, u32>,
     pub(crate) unsent: Vec<UnsentRow>,
+    pub(crate) owed: Vec<OwedRow>,
+    /// The most rows of what is owed, or is in doubt, that were asked for at once.
+    pub(crate) most: usize,
     pub(crate) unserved: Vec<(TaskType, SagaId)>,
     pub(crate) subscriptions: Vec<(SubscriptionRow, bool)>,
     pub(crate) letters: Vec<String>,
@@ -65,6 +70,12 @@ impl Shelf {
         self.unsent
             .retain(|row| !batch.unsent_remove.contains(&row.of));
         self.unsent.extend(batch.unsent_add);
+        self.owed.retain(|row| !batch.owed_remove.contains(&row.id));
+        for row in batch.owed_add {
+            if self.owed.iter().all(|kept| kept.id != row.id) {
+                self.owed.push(row);
+            }
+        }
         self.unserved
             .retain(|row| !batch.unserved_remove.contains(row));
         self.unserved.extend(batch.unserved_add);
@@ -99,6 +110,16 @@ impl Shelf {
             self.rows.retain(|kept| kept.saga != row.saga);
             self.snapshots.remove(&row.saga);
             self.purged.push(row.saga);
+        }
+    }
+
+    fn behind(&self, after: u64, limit: usize) -> InDoubt {
+        let behind = self.rows.iter().filter(|row| row.log_seq > after);
+        let rows: Vec<LogRow> = behind.take(limit).cloned().collect();
+        let last = rows.last().filter(|_| rows.len() == limit);
+        InDoubt {
+            more: last.map(|row| row.log_seq),
+            rows,
         }
     }
 
@@ -186,16 +207,18 @@ impl Store for Shelf {
             .status
             .iter()
             .filter(|(saga, status)| !status.ended() && !self.cold.contains_key(saga));
+        let mut lanes: Vec<String> = self.owed.iter().map(|row| row.lane.clone()).collect();
+        lanes.sort_unstable();
+        lanes.dedup();
+        let first = self.behind(self.watermark, IN_DOUBT_ROWS);
         Ok(Recovered {
             watermark: self.watermark,
             log_seq: self.rows.last().map_or(0, |row| row.log_seq),
-            in_doubt: self
-                .rows
-                .iter()
-                .filter(|row| row.log_seq > self.watermark)
-                .cloned()
-                .collect(),
+            in_doubt: first.rows,
+            in_doubt_more: first.more,
             unsent: self.unsent.clone(),
+            owed_lanes: lanes,
+            owed: self.owed.len() as u64,
             hot: hot.map(|(saga, _)| *saga).collect(),
             cold_wake: self.cold.values().flatten().min().copied(),
             unserved: self
@@ -210,6 +233,31 @@ impl Store for Shelf {
                 .map(|(row, _)| row.clone())
                 .collect(),
         })
+    }
+
+    async fn in_doubt(&mut self, _: u8, after: u64, limit: usize) -> Result<InDoubt, StoreError> {
+        self.most = self.most.max(limit);
+        Ok(self.behind(after, limit))
+    }
+
+    async fn owed(
+        &mut self,
+        _: u8,
+        lane: String,
+        after: Option<(Timestamp, Uuid)>,
+        limit: usize,
+    ) -> Result<Vec<OwedRow>, StoreError> {
+        self.most = self.most.max(limit);
+        let place = |row: &OwedRow| (row.since, row.id);
+        let mut rows: Vec<OwedRow> = self
+            .owed
+            .iter()
+            .filter(|row| row.lane == lane && after.is_none_or(|after| place(row) > after))
+            .cloned()
+            .collect();
+        rows.sort_by_key(place);
+        rows.truncate(limit);
+        Ok(rows)
     }
 
     async fn cold_due(

@@ -29,6 +29,9 @@ pub(super) const FULL: What = "the broker confirms nothing, so that no input is 
 /// The broker is there and answers nothing to what is published: with most of its nodes gone it goes on taking connections, and confirms nothing.
 pub(super) const UNCONFIRMED: What = "what is published is neither confirmed nor refused, so that no task leaves: has the broker lost most of its nodes?";
 
+/// Events or words between sagas are refused, each time they are tried.
+pub(super) const OWED: What = "events, or words between sagas, are not taken by the broker and are kept to be published again: is a queue that is bound to baton.events full and set to reject-publish, or has one no majority of its nodes?";
+
 /// Waits, by what for.
 #[derive(Debug, Default)]
 pub(super) struct Vain {
@@ -90,7 +93,7 @@ impl<S: Store> HotLoop<S> {
         let consumed = self.inbox.as_ref().is_some_and(Consumer::is_open);
         let figures = self.driver.figures();
         // what nobody wants any more is not sent again, and leaves nothing to wait for
-        let to_send = figures.unsent > 0 || figures.in_flight > 0;
+        let to_send = figures.unsent > 0 || figures.owed > 0 || figures.in_flight > 0;
         let unconfirmed = (to_send && self.vain.unanswered) || self.probe.is_unanswered();
         let waits = [
             (INBOX_CLOSED, !consumed),
@@ -98,6 +101,7 @@ impl<S: Store> HotLoop<S> {
             (DEAF, !self.watch.is_hearing()),
             (FULL, !self.driver.has_room()),
             (UNCONFIRMED, unconfirmed),
+            (OWED, figures.owed_refused > 0),
         ];
         let vain = self.vain.look(&waits, up, Instant::now());
         self.health.set_vain(vain);

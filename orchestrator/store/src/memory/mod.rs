@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use baton_driver::{
-    Batch, CommitError, DeadLetterRow, DefinitionRow, Loaded, Recovered, SagaRow, Store,
-    StoreError, SubscriptionRow,
+    Batch, CommitError, DeadLetterRow, DefinitionRow, InDoubt, Loaded, OwedRow, Recovered, SagaRow,
+    Store, StoreError, SubscriptionRow,
 };
 use baton_messages::{Manifest, SagaId, StepId, TaskType, Timestamp};
 use uuid::Uuid;
@@ -71,6 +71,7 @@ impl MemoryStore {
             sagas: BTreeMap::new(),
             purged: 0,
             unsent: count(tables.unsent.len()),
+            owed: count(tables.owed.len()),
             dead_letters: count(tables.dead_letters.len()),
             letters: BTreeMap::new(),
             work_items_open: count(
@@ -132,6 +133,25 @@ impl Store for MemoryStore {
 
     async fn recover(&mut self, partition: u8) -> Result<Recovered, StoreError> {
         self.tables().recover(partition)
+    }
+
+    async fn in_doubt(
+        &mut self,
+        partition: u8,
+        after: u64,
+        limit: usize,
+    ) -> Result<InDoubt, StoreError> {
+        Ok(self.tables().in_doubt(partition, after, limit))
+    }
+
+    async fn owed(
+        &mut self,
+        partition: u8,
+        lane: String,
+        after: Option<(Timestamp, Uuid)>,
+        limit: usize,
+    ) -> Result<Vec<OwedRow>, StoreError> {
+        Ok(self.tables().owed(partition, &lane, after, limit))
     }
 
     async fn cold_due(

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use baton_driver::store::BoxError;
 use baton_driver::{
-    Batch, ColdRow, CommitError, DeadLetterRow, DefinitionRow, Loaded, LogRow, PurgeRow, Recovered,
-    Reservations, SagaRow, SnapshotRow, StoreError, SubscriptionChange, SubscriptionRow, UnsentRow,
-    WorkItemRow,
+    Batch, ColdRow, CommitError, DeadLetterRow, DefinitionRow, IN_DOUBT_ROWS, InDoubt, Loaded,
+    LogRow, OwedRow, PurgeRow, Recovered, Reservations, SagaRow, SnapshotRow, StoreError,
+    SubscriptionChange, SubscriptionRow, Unbroken, UnsentRow, WorkItemRow,
 };
 use baton_engine::state::SNAPSHOT_VERSION;
 use baton_engine::{SagaState, WorkItem};
@@ -32,6 +32,8 @@ pub(super) struct Tables {
     cold: BTreeMap<SagaId, Option<Timestamp>>,
     snapshots: BTreeMap<SagaId, SnapshotRow>,
     pub(super) unsent: BTreeMap<AttemptRef, (u8, Timestamp)>,
+    /// With the partition of each.
+    pub(super) owed: BTreeMap<Uuid, (u8, OwedRow)>,
     pub(super) unserved: BTreeSet<(u8, TaskType, SagaId)>,
     /// Partition, row, and whether the kept events were searched for it.
     pub(super) subscriptions: BTreeMap<(SagaId, StepId), (u8, SubscriptionRow, bool)>,
@@ -182,6 +184,12 @@ impl Tables {
         for UnsentRow { of, since } in batch.unsent_add {
             self.unsent.entry(of).or_insert((partition, since));
         }
+        for id in batch.owed_remove {
+            self.owed.remove(&id);
+        }
+        for row in batch.owed_add {
+            self.owed.entry(row.id).or_insert((partition, row));
+        }
         for (task_type, saga) in batch.unserved_remove {
             self.unserved.remove(&(partition, task_type, saga));
         }
@@ -308,6 +316,11 @@ impl Tables {
         if snapshot.is_none() && rows.is_empty() {
             return None;
         }
+        let mut unbroken = Unbroken::after(after);
+        let mut followed = rows
+            .iter()
+            .map(|row| unbroken.follow(row.saga_seq, row.entry.records.len()));
+        let unreadable = followed.find_map(Result::err);
         let base = snapshot.map_or_else(|| Box::new(SagaState::new(saga)), |row| row.state.clone());
         let entries = rows.into_iter().map(|row| row.entry.clone()).collect();
         Some(Loaded {
@@ -315,7 +328,7 @@ impl Tables {
             base,
             entries,
             cold: self.cold.contains_key(&saga),
-            unreadable: None,
+            unreadable,
         })
     }
 
@@ -328,7 +341,10 @@ impl Tables {
                 source: Box::new(Refused::NoPartition(partition)),
             });
         };
-        let log = self.log.range((partition, 0)..=(partition, u64::MAX));
+        let mut log = self.log.range((partition, 0)..=(partition, u64::MAX));
+        let doubted = self.in_doubt(partition, watermark, IN_DOUBT_ROWS);
+        let owed = self.owed.values().filter(|(of, _)| *of == partition);
+        let owed = owed.map(|(_, row)| row);
         let hot = |(of, row): &&(u8, SagaRow)| {
             *of == partition && !row.status.ended() && !self.cold.contains_key(&row.saga)
         };
@@ -352,15 +368,18 @@ impl Tables {
         Ok(Recovered {
             watermark,
             log_seq: log
-                .clone()
                 .next_back()
                 .map_or(0, |((_, log_seq), _)| *log_seq)
                 .max(watermark),
-            in_doubt: log
-                .filter(|((_, log_seq), _)| *log_seq > watermark)
-                .map(|(_, row)| row.clone())
-                .collect(),
+            in_doubt: doubted.rows,
+            in_doubt_more: doubted.more,
             unsent,
+            owed: owed.clone().count() as u64,
+            owed_lanes: owed
+                .map(|row| row.lane.clone())
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
             hot: self
                 .sagas
                 .values()
@@ -376,6 +395,39 @@ impl Tables {
                 .map(|(_, row, _)| row.clone())
                 .collect(),
         })
+    }
+
+    /// Rows of the log behind this one.
+    pub(super) fn in_doubt(&self, partition: u8, after: u64, limit: usize) -> InDoubt {
+        let behind = self
+            .log
+            .range((partition, after.saturating_add(1))..=(partition, u64::MAX));
+        let rows: Vec<LogRow> = behind.take(limit).map(|(_, row)| row.clone()).collect();
+        let last = rows.last().filter(|_| rows.len() >= limit);
+        InDoubt {
+            more: last.map(|row| row.log_seq),
+            rows,
+        }
+    }
+
+    /// Some of what is owed in a lane, longest first.
+    pub(super) fn owed(
+        &self,
+        partition: u8,
+        lane: &str,
+        after: Option<(Timestamp, Uuid)>,
+        limit: usize,
+    ) -> Vec<OwedRow> {
+        let place = |row: &OwedRow| (row.since, row.id);
+        let here = self.owed.values().filter(|(of, _)| *of == partition);
+        let mut rows: Vec<OwedRow> = here
+            .map(|(_, row)| row)
+            .filter(|row| row.lane == lane && after.is_none_or(|after| place(row) > after))
+            .cloned()
+            .collect();
+        rows.sort_by_key(place);
+        rows.truncate(limit);
+        rows
     }
 
     /// Steps that wait for events of this type, by saga and step.

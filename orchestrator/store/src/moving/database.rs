@@ -113,6 +113,9 @@ fn deal(layout: &Layout, rows: Batch) -> Vec<Batch> {
     for row in rows.unsent_add {
         dealt[of(row.of.saga)].unsent_add.push(row);
     }
+    for row in rows.owed_add {
+        dealt[of(row.saga)].owed_add.push(row);
+    }
     for row in rows.unserved_add {
         dealt[of(row.1)].unserved_add.push(row);
     }

@@ -22,13 +22,14 @@ const COMMIT: &str = "SELECT commit_batch_12($1, $2, $3, $4, $5, $6, $7, $8, $9,
 /// How many values that takes.
 const COMMIT_VALUES: usize = 25;
 
-/// The statement of a batch, with what few of them have: records that are taken out, what becomes of work items, what sagas take. What stands first in the
+/// The statement of a batch, with what few of them have: records that are taken out, what becomes of work items, what sagas take, what is owed. What stands first in the
 /// list is called first.
 fn statement(rows: &Rows) -> Cow<'static, str> {
     let purge = rows.purged.as_ref().map(|_| "purge_sagas($1, $");
     let items = rows.items_changed.as_ref().map(|_| "change_work_items($");
     let reserve = rows.reservations.as_ref().map(|_| "change_reservations($");
-    let calls = [purge, items, reserve].into_iter().flatten();
+    let owe = rows.owed.as_ref().map(|_| "change_owed($1, $");
+    let calls = [purge, items, reserve, owe].into_iter().flatten();
     let mut sql = Cow::Borrowed(COMMIT);
     for (n, call) in calls.enumerate() {
         let _ = write!(sql.to_mut(), ", {call}{})", COMMIT_VALUES + 1 + n);
@@ -48,18 +49,22 @@ enum Refused {
 pub(crate) async fn commit(session: &mut Session, batch: Batch) -> Result<(), CommitError> {
     let (partition, epoch, published) = (batch.partition, batch.epoch, batch.watermark);
     let (limit, lease) = (session.limit(), session.lease());
+    let last = batch.rows.last().map(|row| row.log_seq);
     let fence = Fence {
         partition: i16::from(partition),
         epoch: int(epoch),
         published: int(published),
     };
     let open = session
-        .open()
+        .trusting_open()
         .await
         .map_err(|fault| fault.before_commit(partition, epoch))?;
     let written = tokio::time::timeout(limit, write(open, fence, &lease, batch)).await;
     let refused = match written {
-        Ok(Ok(())) => return Ok(()),
+        Ok(Ok(())) => {
+            session.committed(last, published);
+            return Ok(());
+        }
         Ok(Err(refused)) => refused,
         Err(_) => Refused::UnderWay(Fault::Late(limit)),
     };
@@ -143,6 +148,9 @@ async fn send(
         values.push(changes);
     }
     if let Some(changes) = &rows.reservations {
+        values.push(changes);
+    }
+    if let Some(changes) = &rows.owed {
         values.push(changes);
     }
     let committing = lease.committing();

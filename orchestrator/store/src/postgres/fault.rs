@@ -20,6 +20,11 @@ pub(crate) enum Fault {
     /// Another owner.
     #[error("another orchestrator owns the partition")]
     Fenced,
+    /// Another server than before, or one that holds less than was committed.
+    #[error(
+        "the database is not the one that was spoken to before, or holds less than was committed; the partition is read anew"
+    )]
+    Anew,
     /// No connection.
     #[error("no connection to the database; it is tried again")]
     Pool(#[source] PoolError),
@@ -80,7 +85,9 @@ impl Fault {
     pub(crate) fn leaves_the_connection(&self) -> bool {
         match self {
             Self::Sql(source) => answered(source) && !source.is_closed(),
-            Self::Fenced | Self::Json(_) | Self::Values(_) | Self::Misfit { .. } => true,
+            Self::Fenced | Self::Anew | Self::Json(_) | Self::Values(_) | Self::Misfit { .. } => {
+                true
+            }
             Self::Pool(_) | Self::Late(_) => false,
         }
     }
@@ -92,7 +99,9 @@ impl Fault {
             Self::Sql(source) => source
                 .code()
                 .is_some_and(|code| OF_DATA.iter().any(|class| code.code().starts_with(class))),
-            Self::Fenced | Self::Pool(_) | Self::Late(_) | Self::Misfit { .. } => false,
+            Self::Fenced | Self::Anew | Self::Pool(_) | Self::Late(_) | Self::Misfit { .. } => {
+                false
+            }
         }
     }
 
@@ -114,7 +123,7 @@ impl Fault {
     pub(crate) fn of_commit(self, partition: u8, epoch: u64) -> CommitError {
         let certain = match &self {
             Self::Sql(source) => answered(source),
-            Self::Fenced | Self::Json(_) | Self::Values(_) | Self::Pool(_) => true,
+            Self::Fenced | Self::Anew | Self::Json(_) | Self::Values(_) | Self::Pool(_) => true,
             Self::Late(_) | Self::Misfit { .. } => false,
         };
         if certain {

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use baton_driver::{DefinitionRow, Loaded, LogRow, Recovered, SubscriptionRow, UnsentRow};
+use baton_driver::{
+    DefinitionRow, IN_DOUBT_ROWS, InDoubt, Loaded, LogRow, Recovered, SubscriptionRow, Unbroken,
+    UnsentRow,
+};
 use baton_engine::definition::EventPattern;
 use baton_engine::state::SNAPSHOT_VERSION;
 use baton_engine::{Entry, SagaState};
@@ -18,7 +21,7 @@ use super::columns::{
 use super::connect::rows;
 use super::fault::Fault;
 use super::numbers::Standing;
-use super::queries;
+use super::{owed, queries};
 
 // OFFSET 0 keeps a subquery from being made into a join, which might be planned to read the whole table
 const SAGAS: &str = "SELECT a.place, s.number, s.cold, n.seq, n.state, s.purged_at IS NOT NULL, coalesce(s.active, false)
@@ -33,7 +36,7 @@ const LOG_END: &str =
     "SELECT log_seq FROM records WHERE partition = $1 ORDER BY log_seq DESC LIMIT 1";
 const IN_DOUBT: &str =
     "SELECT r.log_seq, s.id, r.saga_seq, r.entry FROM records r JOIN sagas s ON s.number = r.saga
-    WHERE r.partition = $1 AND r.log_seq > $2 ORDER BY r.log_seq";
+    WHERE r.partition = $1 AND r.log_seq > $2 ORDER BY r.log_seq LIMIT $3";
 const UNSENT: &str = "SELECT attempt, since FROM unsent WHERE partition = $1 ORDER BY since, id";
 const HOT: &str = "SELECT id FROM sagas WHERE partition = $1 AND active AND NOT cold ORDER BY id";
 const COLD_DUE: &str = "SELECT id, wake_at FROM sagas WHERE partition = $1 AND wake_at IS NOT NULL ORDER BY wake_at, id LIMIT $2";
@@ -196,9 +199,17 @@ fn loaded(one: Found, mut rows: Vec<Row>) -> Result<Option<Loaded>, Fault> {
     places.sort_by_key(|(saga_seq, _)| *saga_seq);
     let mut entries = Vec::with_capacity(places.len());
     let mut unreadable = None;
-    for (_, row) in &places {
+    let mut unbroken = Unbroken::after(one.snapshot.as_ref().map_or(0, |(seq, _)| *seq));
+    for (saga_seq, row) in &places {
         match document::<Entry>(row, 3) {
-            Ok(entry) => entries.push(entry),
+            Ok(entry) => {
+                // behind one that cannot be read nobody knows what is to follow
+                if unreadable.is_none() {
+                    let followed = unbroken.follow(uint(*saga_seq), entry.records.len());
+                    unreadable = followed.err();
+                }
+                entries.push(entry);
+            }
             Err(error) => {
                 let log_seq: i64 = get(row, 2)?;
                 unreadable =
@@ -249,8 +260,9 @@ pub(crate) async fn recover(client: &Object, partition: u8) -> Result<Recovered,
     let marked = rows(client, WATERMARK, &[&id]).await?;
     let watermark: i64 = get(marked.first().ok_or(Fault::Fenced)?, 0)?;
     let log_end = rows(client, LOG_END, &[&id]).await?;
-    let in_doubt = rows(client, IN_DOUBT, &[&id, &watermark]).await?;
+    let doubted = in_doubt(client, partition, uint(watermark), IN_DOUBT_ROWS).await?;
     let unsent = rows(client, UNSENT, &[&id]).await?;
+    let (owed_lanes, owed) = owed::lanes(client, partition).await?;
     let hot = rows(client, HOT, &[&id]).await?;
     let cold = rows(client, COLD_DUE, &[&id, &1_i64]).await?;
     let unserved = rows(client, UNSERVED_TYPES, &[&id]).await?;
@@ -262,16 +274,16 @@ pub(crate) async fn recover(client: &Object, partition: u8) -> Result<Recovered,
             .first()
             .map_or(Ok(0), |row| get(row, 0).map(uint))?
             .max(uint(watermark)),
-        in_doubt: in_doubt
-            .iter()
-            .filter_map(|row| log_row(row).transpose())
-            .collect::<Result<_, _>>()?,
+        in_doubt: doubted.rows,
+        in_doubt_more: doubted.more,
         unsent: each(&unsent, |row| {
             Ok(UnsentRow {
                 of: document(row, 0)?,
                 since: instant(row, 1)?,
             })
         })?,
+        owed_lanes,
+        owed,
         hot: each(&hot, |row| saga_id(row, 0))?,
         cold_wake: cold
             .first()
@@ -280,6 +292,25 @@ pub(crate) async fn recover(client: &Object, partition: u8) -> Result<Recovered,
             word(row, 0, |text| TaskType::new(text).ok())
         })?,
         unsearched: each(&unsearched, subscription)?,
+    })
+}
+
+/// Rows of the log behind this one.
+pub(crate) async fn in_doubt(
+    client: &Object,
+    partition: u8,
+    after: u64,
+    limit: usize,
+) -> Result<InDoubt, Fault> {
+    let (id, after) = (i16::from(partition), int(after));
+    let found = rows(client, IN_DOUBT, &[&id, &after, &limited(limit)]).await?;
+    let end = found.last().filter(|_| found.len() >= limit);
+    Ok(InDoubt {
+        more: end.map(|row| get(row, 0).map(uint)).transpose()?,
+        rows: found
+            .iter()
+            .filter_map(|row| log_row(row).transpose())
+            .collect::<Result<_, _>>()?,
     })
 }
 

@@ -20,6 +20,7 @@ mod moving;
 mod numbers;
 mod open;
 mod options;
+mod owed;
 mod ownership;
 mod queries;
 mod reader;
@@ -35,10 +36,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use baton_driver::{
-    Batch, CommitError, DefinitionRow, Loaded, Recovered, Store, StoreError, SubscriptionRow,
+    Batch, CommitError, DefinitionRow, InDoubt, Loaded, OwedRow, Recovered, Store, StoreError,
+    SubscriptionRow,
 };
 use baton_messages::{Manifest, SagaId, StepId, TaskType, Timestamp};
 use deadpool_postgres::Object;
+use uuid::Uuid;
 
 pub use alerts::PostgresAlerts;
 pub use audit::PostgresAudit;
@@ -386,7 +389,7 @@ impl Store for PostgresStore {
     async fn load(&mut self, sagas: Vec<SagaId>) -> Result<Vec<Loaded>, StoreError> {
         let loaded = self
             .session
-            .with(async |client| load::sagas_and_standings(client, &sagas).await)
+            .trusting(async |client| load::sagas_and_standings(client, &sagas).await)
             .await;
         let (loaded, standings) = loaded.map_err(|fault| fault.read("sagas, to fold them"))?;
         self.session.note(standings);
@@ -398,7 +401,37 @@ impl Store for PostgresStore {
             .session
             .with(async |client| load::recover(client, partition).await)
             .await;
-        found.map_err(|fault| fault.read(format!("partition {partition}, to go on with it")))
+        let found = found
+            .map_err(|fault| fault.read(format!("partition {partition}, to go on with it")))?;
+        self.session.recovered(found.log_seq, found.watermark);
+        Ok(found)
+    }
+
+    async fn in_doubt(
+        &mut self,
+        partition: u8,
+        after: u64,
+        limit: usize,
+    ) -> Result<InDoubt, StoreError> {
+        let found = self
+            .session
+            .trusting(async |client| load::in_doubt(client, partition, after, limit).await)
+            .await;
+        found.map_err(|fault| fault.read("the log past what is published"))
+    }
+
+    async fn owed(
+        &mut self,
+        partition: u8,
+        lane: String,
+        after: Option<(Timestamp, Uuid)>,
+        limit: usize,
+    ) -> Result<Vec<OwedRow>, StoreError> {
+        let found = self
+            .session
+            .trusting(async |client| owed::page(client, partition, &lane, after, limit).await)
+            .await;
+        found.map_err(|fault| fault.read(format!("what is owed in lane {lane}")))
     }
 
     async fn cold_due(
@@ -409,7 +442,7 @@ impl Store for PostgresStore {
     ) -> Result<(Vec<SagaId>, Option<Timestamp>), StoreError> {
         let due = self
             .session
-            .with(async |client| load::cold_due(client, partition, until, limit).await)
+            .trusting(async |client| load::cold_due(client, partition, until, limit).await)
             .await;
         due.map_err(|fault| fault.read("evicted sagas that are due"))
     }
@@ -423,7 +456,9 @@ impl Store for PostgresStore {
     ) -> Result<Vec<SagaId>, StoreError> {
         let waiting = self
             .session
-            .with(async |client| load::unserved(client, partition, &task_type, after, limit).await)
+            .trusting(async |client| {
+                load::unserved(client, partition, &task_type, after, limit).await
+            })
             .await;
         waiting.map_err(|fault| fault.read(format!("sagas that wait for {task_type}")))
     }

@@ -711,6 +711,7 @@ fn count(mut counts: Counts, (name, n): (String, u64)) -> Counts {
     match name.as_str() {
         "log_rows" => counts.log_rows += n,
         "unsent" => counts.unsent += n,
+        "owed" => counts.owed += n,
         "dead_letters" => counts.dead_letters += n,
         "work_items_open" => counts.work_items_open += n,
         "purged" => counts.purged += n,

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::columns::{int, label_key, owned};
 use super::numbers::Numbers;
-use super::reservations;
+use super::{owed, reservations};
 use crate::facets::facets_of;
 use crate::group::group_of;
 use crate::items::{escalations, whose};
@@ -173,6 +173,8 @@ pub(crate) struct Rows {
     pub(crate) items_changed: Option<String>,
     /// As JSON; none where nothing changes.
     pub(crate) reservations: Option<String>,
+    /// What changes of what is owed, as JSON; none where nothing does.
+    pub(crate) owed: Option<String>,
     pub(crate) purged: Array<Purge>,
 }
 
@@ -212,6 +214,7 @@ impl Rows {
             items: array(items.new),
             letters: array(each(batch.dead_letters, letter)?),
             reservations: reservations::changes(&batch.reservations)?,
+            owed: owed::changes(&batch.owed_remove, &batch.owed_add)?,
             purged: array(batch.purged.into_iter().map(purge).collect()),
         })
     }

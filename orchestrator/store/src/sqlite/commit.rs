@@ -10,7 +10,7 @@ use rusqlite::{Connection, ErrorCode, params};
 
 use super::columns::{int, json};
 use super::deltas::{Count, Deltas};
-use super::{purge, reservations, saga_rows, subscriptions};
+use super::{owed, purge, reservations, saga_rows, subscriptions};
 use crate::facets::facets_of;
 use crate::group::group_of;
 use crate::items::{escalations, whose};
@@ -184,6 +184,13 @@ fn write(conn: &Connection, buffer: &mut Vec<u8>, batch: &Batch) -> Result<(), F
         batch.partition,
         &batch.unsent_remove,
         &batch.unsent_add,
+        &mut deltas,
+    )?;
+    owed::write(
+        conn,
+        buffer,
+        batch.partition,
+        (batch.owed_remove.as_slice(), batch.owed_add.as_slice()),
         &mut deltas,
     )?;
     unserved(

@@ -19,10 +19,12 @@ pub(crate) enum Count {
     WorkItemsOpen,
     /// Sagas whose records were taken out.
     Purged,
+    /// Events and words to other sagas to be published again.
+    Owed,
 }
 
 /// The names under which the figures are kept: the sagas of each status first, in the order of [`STATUSES`], then each [`Count`].
-pub(crate) const NAMES: [&str; 12] = [
+pub(crate) const NAMES: [&str; 13] = [
     "saga.new",
     "saga.running",
     "saga.compensating",
@@ -35,6 +37,7 @@ pub(crate) const NAMES: [&str; 12] = [
     "dead_letters",
     "work_items_open",
     "purged",
+    "owed",
 ];
 
 const ADD: &str = "INSERT INTO counts (partition, name, n) VALUES (?1, ?2, ?3)
@@ -94,5 +97,6 @@ const fn place(count: Count) -> usize {
         Count::DeadLetters => STATUSES.len() + 2,
         Count::WorkItemsOpen => STATUSES.len() + 3,
         Count::Purged => STATUSES.len() + 4,
+        Count::Owed => STATUSES.len() + 5,
     }
 }

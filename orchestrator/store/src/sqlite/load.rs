@@ -1,6 +1,9 @@
 //! What the driver reads, on the thread that writes: it sees exactly what it has committed.
 
-use baton_driver::{DefinitionRow, Loaded, LogRow, Recovered, StoreError, UnsentRow};
+use baton_driver::{
+    DefinitionRow, IN_DOUBT_ROWS, InDoubt, Loaded, LogRow, Recovered, StoreError, Unbroken,
+    UnsentRow,
+};
 use baton_engine::state::SNAPSHOT_VERSION;
 use baton_engine::{Entry, SagaState};
 use baton_messages::{Manifest, SagaId, TaskType, Timestamp};
@@ -9,17 +12,16 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use super::columns::{document, failed, instant, int, is_misfit, rows, saga_id, uint, word};
 use super::commit::{LOG_SEQ_MAX, log_id};
 use super::queries::{DEFINITIONS, UNSERVED_NEXT};
-use super::{one_saga, subscriptions};
+use super::{one_saga, owed, subscriptions};
 
 const COLD: &str = "SELECT cold, number, purged_at IS NOT NULL FROM sagas WHERE id = ?1";
 const SNAPSHOT: &str = "SELECT state, seq FROM snapshots WHERE saga = ?1 AND version <= ?2";
-const ENTRIES: &str =
-    "SELECT entry, log_seq FROM records WHERE saga = ?1 AND saga_seq >= ?2 ORDER BY saga_seq";
+const ENTRIES: &str = "SELECT entry, log_seq, saga_seq FROM records WHERE saga = ?1 AND saga_seq >= ?2 ORDER BY saga_seq";
 const WATERMARK: &str = "SELECT watermark FROM partitions WHERE id = ?1";
 const LOG_END: &str =
     "SELECT log_seq FROM records WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT 1";
 const IN_DOUBT: &str = "SELECT r.log_seq, s.id, r.saga_seq, r.entry FROM records r CROSS JOIN sagas s ON s.number = r.saga
-    WHERE r.id BETWEEN ?1 AND ?2 ORDER BY r.id";
+    WHERE r.id BETWEEN ?1 AND ?2 ORDER BY r.id LIMIT ?3";
 const UNSENT: &str = "SELECT attempt, since FROM unsent WHERE partition = ?1 ORDER BY since, id";
 const HOT: &str =
     "SELECT id FROM sagas WHERE partition = ?1 AND active = 1 AND cold = 0 ORDER BY id";
@@ -76,15 +78,23 @@ pub(crate) fn saga(conn: &Connection, saga: SagaId) -> Result<Option<Loaded>, St
     let after = snapshot.as_ref().map_or(0, |(seq, _)| *seq);
     let mut entries = Vec::new();
     let mut unreadable = None;
-    let read: Vec<Result<Entry, String>> = all(conn, ENTRIES, params![number, int(after)], |row| {
-        let log_seq = uint(row.get(1)?);
-        let broken = |source: rusqlite::Error| format!("row {log_seq} of the log: {source}");
-        Ok(document(row, 0).map_err(broken))
-    })
-    .map_err(failed)?;
-    for entry in read {
+    let read: Vec<(u64, Result<Entry, String>)> =
+        all(conn, ENTRIES, params![number, int(after)], |row| {
+            let log_seq = uint(row.get(1)?);
+            let broken = |source: rusqlite::Error| format!("row {log_seq} of the log: {source}");
+            Ok((uint(row.get(2)?), document(row, 0).map_err(broken)))
+        })
+        .map_err(failed)?;
+    let mut unbroken = Unbroken::after(after);
+    for (saga_seq, entry) in read {
         match entry {
-            Ok(entry) => entries.push(entry),
+            Ok(entry) => {
+                // behind one that cannot be read nobody knows what is to follow
+                if unreadable.is_none() {
+                    unreadable = unbroken.follow(saga_seq, entry.records.len()).err();
+                }
+                entries.push(entry);
+            }
             Err(why) => unreadable = unreadable.or(Some(why)),
         }
     }
@@ -130,25 +140,21 @@ pub(crate) fn recover(conn: &Connection, partition: u8) -> Result<Recovered, Sto
         let log_seq: Option<i64> = conn
             .query_row(LOG_END, [first, last], |row| row.get(0))
             .optional()?;
+        let doubted = in_doubt(conn, partition, watermark, IN_DOUBT_ROWS)?;
         Ok(Recovered {
             watermark,
             // what lay at the end may have been taken out; its places are never given again
             log_seq: log_seq.map_or(0, uint).max(watermark),
-            in_doubt: all(
-                conn,
-                IN_DOUBT,
-                [log_id(partition, watermark) + 1, last],
-                log_row,
-            )?
-            .into_iter()
-            .flatten()
-            .collect(),
+            in_doubt: doubted.rows,
+            in_doubt_more: doubted.more,
             unsent: all(conn, UNSENT, [partition], |row| {
                 Ok(UnsentRow {
                     of: document(row, 0)?,
                     since: instant(row, 1)?,
                 })
             })?,
+            owed_lanes: owed::lanes(conn, partition)?,
+            owed: owed::count(conn, partition)?,
             hot: all(conn, HOT, [partition], |row| saga_id(row, 0))?,
             cold_wake: conn
                 .query_row(COLD_WAKE, [partition], |row| row.get::<_, Option<i64>>(0))?
@@ -175,6 +181,24 @@ fn unserved_types(conn: &Connection, partition: u8) -> rusqlite::Result<Vec<Task
         types.push(task_type);
         after = name;
     }
+}
+
+/// Rows of the log behind this one.
+pub(crate) fn in_doubt(
+    conn: &Connection,
+    partition: u8,
+    after: u64,
+    limit: usize,
+) -> rusqlite::Result<InDoubt> {
+    let (first, last) = (log_id(partition, after) + 1, log_id(partition, LOG_SEQ_MAX));
+    let found = all(conn, IN_DOUBT, [first, last, rows(limit)], |row| {
+        Ok((uint(row.get(0)?), log_row(row)?))
+    })?;
+    let end = found.last().filter(|_| found.len() >= limit);
+    Ok(InDoubt {
+        more: end.map(|(log_seq, _)| *log_seq),
+        rows: found.into_iter().filter_map(|(_, row)| row).collect(),
+    })
 }
 
 /// A row of the log out of the columns of [`IN_DOUBT`]; none when what it records cannot be decoded: its saga is then left alone, and

@@ -17,6 +17,7 @@ mod load;
 mod lock;
 mod moving;
 mod one_saga;
+mod owed;
 mod purge;
 mod queries;
 mod reader;
@@ -36,9 +37,11 @@ use std::path::Path;
 
 use baton_driver::store::BoxError;
 use baton_driver::{
-    Batch, CommitError, DefinitionRow, Loaded, Recovered, Store, StoreError, SubscriptionRow,
+    Batch, CommitError, DefinitionRow, InDoubt, Loaded, OwedRow, Recovered, Store, StoreError,
+    SubscriptionRow,
 };
 use baton_messages::{Manifest, SagaId, StepId, TaskType, Timestamp};
+use uuid::Uuid;
 
 pub use alerts::SqliteAlerts;
 pub use audit::SqliteAudit;
@@ -237,6 +240,32 @@ impl Store for SqliteStore {
     async fn recover(&mut self, partition: u8) -> Result<Recovered, StoreError> {
         self.read("a partition to go on with", move |conn| {
             load::recover(conn, partition)
+        })
+        .await
+    }
+
+    async fn in_doubt(
+        &mut self,
+        partition: u8,
+        after: u64,
+        limit: usize,
+    ) -> Result<InDoubt, StoreError> {
+        self.read("the log past what is published", move |conn| {
+            let found = load::in_doubt(conn, partition, after, limit);
+            found.map_err(columns::failed("the log past what is published"))
+        })
+        .await
+    }
+
+    async fn owed(
+        &mut self,
+        partition: u8,
+        lane: String,
+        after: Option<(Timestamp, Uuid)>,
+        limit: usize,
+    ) -> Result<Vec<OwedRow>, StoreError> {
+        self.read("what is owed", move |conn| {
+            owed::page(conn, partition, &lane, after, limit)
         })
         .await
     }

@@ -1,6 +1,6 @@
 //! Reading a whole file, table by table, a page at a time: what has to be carried into another store and no other question asks for.
 
-use baton_driver::{ColdRow, LogRow, SagaRow, SnapshotRow, StoreError, SubscriptionRow};
+use baton_driver::{ColdRow, LogRow, OwedRow, SagaRow, SnapshotRow, StoreError, SubscriptionRow};
 use baton_engine::definition::EventPattern;
 use baton_messages::{SagaId, StepId, TaskType, Timestamp};
 use rusqlite::{Row, params};
@@ -14,6 +14,7 @@ use super::columns::{
 use super::commit::log_id;
 use super::letter_rows::history_row;
 use super::load::all;
+use super::owed;
 use super::triggers::event_row;
 use crate::letters::HistoryRow;
 use crate::triggers::EventRow;
@@ -67,6 +68,29 @@ impl SqliteStore {
                     entry: document(row, 3)?,
                 })
             })
+        })
+        .await
+    }
+
+    /// What is owed, by its ids.
+    pub(crate) async fn all_owed(
+        &self,
+        after: Uuid,
+        limit: usize,
+    ) -> Result<Vec<OwedRow>, StoreError> {
+        self.page("what is owed", move |conn| {
+            all(
+                conn,
+                owed::BY_ID,
+                params![after.as_bytes(), rows(limit)],
+                |row| {
+                    Ok(OwedRow {
+                        // what cannot be read cannot be carried
+                        what: Some(document(row, 4)?),
+                        ..owed::row(row)?
+                    })
+                },
+            )
         })
         .await
     }

@@ -728,6 +728,7 @@ fn counts(conn: &Connection) -> rusqlite::Result<Counts> {
         match name.as_str() {
             "log_rows" => counts.log_rows += n,
             "unsent" => counts.unsent += n,
+            "owed" => counts.owed += n,
             "dead_letters" => counts.dead_letters += n,
             "work_items_open" => counts.work_items_open += n,
             "purged" => counts.purged += n,

@@ -209,10 +209,8 @@ fn look(
                 .exists(params![name, thing.root])?;
         seen.push(Seen {
             saga,
-            ticket: uint(ticket),
             kind: *kind,
             untold: told == 0,
-            below: thing.root.as_slice() != id.as_slice(),
             full: !let_through && !shares && taken >= i64::from(*max),
         });
         found.push(thing);

@@ -43,6 +43,7 @@ pub(crate) const MIGRATIONS: &[M<'static>] = &[
         "../../migrations/sqlite/0014_reservations.sql"
     )),
     M::up(include_str!("../../migrations/sqlite/0015_assigned.sql")),
+    M::up(include_str!("../../migrations/sqlite/0016_owed.sql")),
 ];
 
 /// Why a store could not be opened.
@@ -351,6 +352,10 @@ const TOGETHER: [(&str, &str); 13] = [
     (
         "unsent rows off the count",
         "SELECT abs(n - (SELECT count(*) FROM unsent u WHERE u.partition = c.partition)) FROM counts c WHERE name = 'unsent'",
+    ),
+    (
+        "owed rows off the count",
+        "SELECT abs((SELECT count(*) FROM owed) - (SELECT coalesce(sum(n), 0) FROM counts WHERE name = 'owed'))",
     ),
     (
         "dead letters off the count",

@@ -6,8 +6,8 @@ use baton_engine::state::SNAPSHOT_VERSION;
 
 use super::Subject;
 use super::samples::{
-    at, attempt_ref, batch, dead_letter, kind, later, row, saga, saga_row, snapshot, started,
-    starts, unsent, work_item,
+    at, attempt_ref, batch, dead_letter, kind, later, owed_event, row, saga, saga_row, snapshot,
+    started, starts, unsent, work_item,
 };
 use crate::read::Counts;
 
@@ -16,6 +16,7 @@ pub async fn a_batch_is_whole(subject: &mut impl Subject) {
     let (mut store, mine) = subject.open().await;
     let mut all = starts(mine, 1, 0..3);
     all.unsent_add.push(unsent(0, 1, 5));
+    all.owed_add.push(owed_event(1, 5));
     all.unserved_add.push((kind("switch.set-vlan@1"), saga(1)));
     all.work_items.push(WorkItemRow::Open {
         saga: saga(2),
@@ -33,6 +34,10 @@ pub async fn a_batch_is_whole(subject: &mut impl Subject) {
     let found = store.recover(mine.id).await.unwrap();
     assert_eq!(found.in_doubt, all.rows);
     assert_eq!(found.unsent, all.unsent_add);
+    assert_eq!(
+        (found.owed_lanes, found.owed),
+        (vec![owed_event(1, 5).lane], 1)
+    );
     assert_eq!(found.unserved, [kind("switch.set-vlan@1")]);
     assert_eq!(found.hot.len(), 3);
     let counts = subject.counts().await;
@@ -148,6 +153,7 @@ pub async fn a_saga_seq_twice_is_a_fault_of_the_data(subject: &mut impl Subject)
     let mut twice = batch(mine, 2);
     twice.sagas = vec![saga_row(0, Status::Completed)];
     twice.unsent_add = vec![unsent(1, 1, 5)];
+    twice.owed_add = vec![owed_event(1, 5)];
     twice.rows = vec![
         row(3, saga(0), 2, later(1, 1)),
         row(4, saga(1), 0, later(2, 1)),

@@ -107,7 +107,8 @@ macro_rules! store_suite {
         ]);
         $crate::store_suite!(@cases $make, reads, [
             a_fresh_store_is_empty, in_doubt_is_what_lies_past_the_watermark, hot_is_what_has_not_ended_and_is_in_memory,
-            unsent_comes_and_goes_once, unsent_removed_and_added_stays, cold_due_comes_soonest_first, unserved_comes_in_pages,
+            unsent_comes_and_goes_once, unsent_removed_and_added_stays, what_is_owed_comes_by_lanes_and_goes_once, a_log_in_doubt_comes_page_by_page,
+            a_saga_with_a_gap_is_unreadable, cold_due_comes_soonest_first, unserved_comes_in_pages,
             definitions_never_change, manifests_are_replaced, a_dead_letter_twice_is_one_row, work_items_open_and_close,
             an_unknown_saga_is_missing,
         ]);

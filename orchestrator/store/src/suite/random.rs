@@ -9,8 +9,8 @@ use baton_engine::state::SNAPSHOT_VERSION;
 
 use super::Subject;
 use super::samples::{
-    assigned_item, at, attempt_ref, batch, dead_letter, definition, kind, later, manifest, purge,
-    row, saga, saga_row, snapshot, started, unsent,
+    assigned_item, at, attempt_ref, batch, dead_letter, definition, kind, later, manifest,
+    owed_event, purge, row, saga, saga_row, snapshot, started, unsent,
 };
 use crate::{MemoryStore, Partition};
 
@@ -183,7 +183,11 @@ impl Sequence {
         for _ in 0..self.chance.below(5) {
             let (n, attempt) = (self.one(), 1 + self.chance.below(3));
             let name = kind(TYPES[self.chance.below(3) as usize]);
-            match self.chance.below(4) {
+            match self.chance.below(6) {
+                4 => all
+                    .owed_add
+                    .push(owed_event(n, u64::from(self.chance.below(50)))),
+                5 => all.owed_remove.push(owed_event(n, 0).id),
                 0 => all
                     .unsent_add
                     .push(unsent(n, attempt, u64::from(self.chance.below(50)))),
@@ -322,6 +326,11 @@ impl Sequence {
                 .unwrap(),
             "{place}"
         );
+        let lane = owed_event(self.chance.below(2), 0).lane;
+        let after = self.chance.one_in(2).then(|| (at(20), owed_event(2, 0).id));
+        let owed = store.owed(mine.id, lane.clone(), after, limit).await;
+        let expected = naive.owed(mine.id, lane, after, limit).await;
+        assert_eq!(owed.unwrap(), expected.unwrap(), "{place}");
         if self.chance.one_in(10) {
             self.compare_catalogue(store, naive, place).await;
         }

@@ -1,13 +1,13 @@
 //! What the driver reads to go on, after each kind of batch.
 
-use baton_driver::{ColdRow, Recovered, Store, WorkItemRow};
+use baton_driver::{ColdRow, IN_DOUBT_ROWS, Recovered, Store, WorkItemRow};
 use baton_engine::Status;
 use baton_messages::SagaId;
 
 use super::Subject;
 use super::samples::{
-    at, attempt_ref, batch, dead_letter, definition, kind, later, manifest, row, saga, saga_row,
-    starts, unsent, work_item,
+    at, attempt_ref, batch, dead_letter, definition, kind, later, manifest, owed_event, row, saga,
+    saga_row, snapshot, starts, unsent, work_item,
 };
 
 /// Nothing is there, and that can be read.
@@ -132,6 +132,82 @@ pub async fn unsent_comes_and_goes_once(subject: &mut impl Subject) {
         [unsent(2, 1, 20)]
     );
     assert_eq!(subject.counts().await.unsent, 1);
+    subject.close(store).await;
+}
+
+/// What is owed is found by its lane, longest first, page by page; added twice it is there once, as it first was; what is both removed and added stays.
+pub async fn what_is_owed_comes_by_lanes_and_goes_once(subject: &mut impl Subject) {
+    let (mut store, mine) = subject.open().await;
+    let rows: Vec<_> = (1..=6)
+        .map(|n| owed_event(n, 100 - u64::from(n) * 10))
+        .collect();
+    let mut add = batch(mine, 0);
+    add.owed_add.clone_from(&rows);
+    store.commit(add).await.unwrap();
+    let mut again = batch(mine, 0);
+    again.owed_add = vec![owed_event(1, 999), rows[1].clone()];
+    again.owed_remove = vec![rows[1].id, owed_event(9, 0).id];
+    store.commit(again).await.unwrap();
+    let found = store.recover(mine.id).await.unwrap();
+    let (even, odd) = (rows[1].lane.clone(), rows[0].lane.clone());
+    assert_eq!(found.owed_lanes, [even.clone(), odd.clone()]);
+    assert_eq!((found.owed, subject.counts().await.owed), (6, 6));
+    let first = store.owed(mine.id, odd.clone(), None, 2).await.unwrap();
+    assert_eq!(first, [rows[4].clone(), rows[2].clone()]);
+    let last = first.last().map(|row| (row.since, row.id));
+    let rest = store.owed(mine.id, odd, last, 2).await.unwrap();
+    assert_eq!(rest, [rows[0].clone()], "as it first was");
+    let nowhere = store.owed(mine.id, "event/c".to_owned(), None, 9).await;
+    assert!(nowhere.unwrap().is_empty());
+    for _ in 0..2 {
+        let mut remove = batch(mine, 0);
+        remove.owed_remove = rows.iter().step_by(2).map(|row| row.id).collect();
+        store.commit(remove).await.unwrap();
+    }
+    let found = store.recover(mine.id).await.unwrap();
+    assert_eq!((found.owed_lanes, found.owed), (vec![even], 3));
+    subject.close(store).await;
+}
+
+/// However much is in doubt, it is read a page at a time.
+pub async fn a_log_in_doubt_comes_page_by_page(subject: &mut impl Subject) {
+    let (mut store, mine) = subject.open().await;
+    let all = starts(mine, 1, 0..700);
+    store.commit(all.clone()).await.unwrap();
+    store.commit(batch(mine, 10)).await.unwrap();
+    let found = store.recover(mine.id).await.unwrap();
+    assert_eq!(found.in_doubt, all.rows[10..10 + IN_DOUBT_ROWS]);
+    let mut more = found.in_doubt_more;
+    assert_eq!(more, Some(522));
+    let mut rest = Vec::new();
+    while let Some(after) = more {
+        let page = store.in_doubt(mine.id, after, 89).await.unwrap();
+        assert!(page.rows.len() <= 89);
+        rest.extend(page.rows);
+        more = page.more;
+    }
+    assert_eq!(rest, all.rows[522..]);
+    subject.close(store).await;
+}
+
+/// A saga whose records do not hang together is said to be unreadable, and its neighbours are unharmed; a snapshot covers what stands before it.
+pub async fn a_saga_with_a_gap_is_unreadable(subject: &mut impl Subject) {
+    let (mut store, mine) = subject.open().await;
+    store.commit(starts(mine, 1, 0..3)).await.unwrap();
+    let mut behind = batch(mine, 0);
+    behind.rows = vec![
+        row(4, saga(0), 2, later(1, 2)),
+        // of the first two nothing more is missing than what a snapshot covers
+        row(5, saga(1), 4, later(1, 2)),
+        row(6, saga(2), 4, later(1, 2)),
+    ];
+    behind.snapshots = vec![snapshot(1, 4, "covers")];
+    store.commit(behind).await.unwrap();
+    let found = store.load((0..3).map(saga).collect()).await.unwrap();
+    let broken: Vec<bool> = found.iter().map(|one| one.unreadable.is_some()).collect();
+    assert_eq!(broken, [false, false, true]);
+    let why = found[2].unreadable.clone().unwrap();
+    assert!(why.contains("after the first 2 come"), "{why}");
     subject.close(store).await;
 }
 

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use baton_driver::{
-    Batch, DeadLetterRow, DefinitionRow, LogRow, PurgeRow, Purged, SagaRow, SnapshotRow, UnsentRow,
+    Batch, DeadLetterRow, DefinitionRow, LogRow, Owed, OwedRow, PurgeRow, Purged, SagaRow,
+    SnapshotRow, UnsentRow,
 };
 use baton_engine::record::AttemptKey;
 use baton_engine::state::SNAPSHOT_VERSION;
 use baton_engine::work_item::{Choice, WorkItemKind};
 use baton_engine::{Entry, Record, SagaState, Status, WorkItem};
 use baton_messages::{
-    AttemptRef, DeadReason, Direction, Effect, Failure, InputId, Manifest, RetryDefaults, RunId,
-    SagaId, Slice, StepId, TaskResult, TaskType, Timestamp,
+    AttemptRef, DeadReason, Direction, Effect, Event, Failure, InputId, Manifest, RetryDefaults,
+    RunId, SagaId, Slice, StepId, TaskResult, TaskType, Timestamp,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -189,6 +190,33 @@ pub fn unsent(n: u32, attempt: u32, since_ms: u64) -> UnsentRow {
     UnsentRow {
         of: attempt_ref(n, attempt),
         since: at(since_ms),
+    }
+}
+
+/// An event of the n-th saga, to be published again.
+#[must_use]
+pub fn owed_event(n: u32, since_ms: u64) -> OwedRow {
+    let kind = format!("a.b{}", n % 2);
+    let event = Event {
+        specversion: "1.0".to_owned(),
+        id: Uuid::from_u128(u128::from(n)).to_string(),
+        source: "/tests".to_owned(),
+        kind: kind.clone(),
+        subject: None,
+        time: None,
+        datacontenttype: None,
+        dataschema: None,
+        data: Some(json!({ "text": "line\nbreak \u{1f980} \u{0}", "n": n })),
+        data_base64: None,
+        extensions: BTreeMap::new(),
+    };
+    let what = Owed::Event(Box::new(event));
+    OwedRow {
+        id: what.id(saga(n)),
+        saga: saga(n),
+        lane: format!("event/{kind}\u{1}\u{0}"),
+        since: at(since_ms),
+        what: Some(what),
     }
 }
 

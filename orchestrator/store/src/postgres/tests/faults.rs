@@ -210,6 +210,11 @@ async fn a_server_that_is_killed_loses_nothing_that_was_said_to_be_committed() {
         let away = store.commit(more(mine, committed)).await;
         assert!(matches!(away, Err(CommitError::Failed { .. })), "{away:?}");
         server.start().await;
+        let early = store.commit(more(mine, committed)).await;
+        assert!(
+            matches!(early, Err(CommitError::Failed { .. })),
+            "another start of the server may hold less: it is read first: {early:?}"
+        );
         let there = recovered(&mut store, mine).await;
         assert!(
             there == committed || there == committed + BATCH,
@@ -261,4 +266,38 @@ async fn a_frozen_server_is_given_up_and_what_it_does_later_changes_nothing() {
             .expect("no late word of the old connection is in the way");
     }
     subject.close(store).await;
+}
+
+/// As where a standby that had not heard of the last commits was made the first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_has_gone_back_is_read_anew_before_anything_is_written() {
+    let subject = FreshDatabase::new().await;
+    let proxy = Proxy::to_port(subject.database.server().port()).await;
+    let mut store = behind(&proxy, &subject).await;
+    let mine = store.partition();
+    for before in [0, BATCH] {
+        store.commit(more(mine, before)).await.unwrap();
+    }
+    let client = subject.database.client().await;
+    let go_back = "DELETE FROM records WHERE log_seq > 7; UPDATE partitions SET watermark = 0";
+    client.batch_execute(go_back).await.unwrap();
+    proxy.cut();
+    for _ in 0..3 {
+        let refused = store.commit(more(mine, 2 * BATCH)).await;
+        assert!(
+            matches!(
+                refused,
+                Err(CommitError::Failed { .. } | CommitError::Unknown { .. })
+            ),
+            "{refused:?}"
+        );
+    }
+    let refused = store.load(vec![saga(0)]).await;
+    assert!(refused.is_err(), "what is in memory says nothing");
+    let row = client.query_one("SELECT count(*) FROM records", &[]).await;
+    assert_eq!(row.unwrap().get::<_, i64>(0), 7, "nothing behind the gap");
+    assert_eq!(recovered(&mut store, mine).await, BATCH);
+    store.commit(more(mine, BATCH)).await.unwrap();
+    assert_eq!(recovered(&mut store, mine).await, 2 * BATCH);
+    store.close().await.unwrap();
 }

@@ -110,7 +110,7 @@ impl Subject for FreshDatabase {
 }
 
 /// What has to be true of the tables together; each query answers how many rows break it.
-const TOGETHER: [(&str, &str); 11] = [
+const TOGETHER: [(&str, &str); 12] = [
     (
         "log rows without a saga",
         "SELECT count(*) FROM records r WHERE NOT EXISTS (SELECT 1 FROM sagas s WHERE s.number = r.saga)",
@@ -154,6 +154,10 @@ const TOGETHER: [(&str, &str); 11] = [
     (
         "unsent rows off the count",
         "SELECT abs((SELECT count(*) FROM unsent) - coalesce((SELECT sum(n) FROM counts WHERE name = 'unsent'), 0))::bigint",
+    ),
+    (
+        "owed rows off the count",
+        "SELECT abs((SELECT count(*) FROM owed) - coalesce((SELECT sum(n) FROM counts WHERE name = 'owed'), 0))::bigint",
     ),
     (
         "open work items off the count",

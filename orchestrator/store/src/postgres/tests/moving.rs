@@ -17,8 +17,8 @@ use crate::suite::Subject;
 use crate::suite::audit::asked;
 use crate::suite::letters::operation;
 use crate::suite::samples::{
-    at, batch, dead_letter, definition, kind, later, manifest, purge, row, saga, saga_row,
-    snapshot, starts, unsent, work_item,
+    at, batch, dead_letter, definition, kind, later, manifest, owed_event, purge, row, saga,
+    saga_row, snapshot, starts, unsent, work_item,
 };
 use crate::tokens::{TokenRow, TokenStore as _};
 use crate::triggers::{Arrival, Claim, Planned, ScheduleRow, TriggerRef, Triggers};
@@ -62,6 +62,7 @@ async fn filled(path: &std::path::Path) -> SqliteStore {
     ];
     next.snapshots = vec![snapshot(5, 2, "kept"), snapshot(6, 2, "kept")];
     next.unsent_add = vec![unsent(0, 1, 5), unsent(1, 1, 6)];
+    next.owed_add = (1..40).map(|n| owed_event(n, u64::from(n))).collect();
     next.unserved_add = vec![(kind("a.b@1"), saga(1)), (kind("a.b@2"), saga(2))];
     next.work_items = (1..4)
         .map(|n| WorkItemRow::Open {
@@ -196,6 +197,13 @@ async fn the_same(file: &mut SqliteStore, database: &mut PostgresStore) {
         file.manifests().await.unwrap(),
         database.manifests().await.unwrap()
     );
+    for lane in [owed_event(1, 0).lane, owed_event(2, 0).lane] {
+        let (a, b) = (
+            file.owed(0, lane.clone(), None, 99).await.unwrap(),
+            database.owed(0, lane, None, 99).await.unwrap(),
+        );
+        assert!(a.len() > 15 && a == b, "{a:?}");
+    }
     for task_type in ["a.b@1", "a.b@2"] {
         let (a, b) = (
             file.unserved(0, kind(task_type), None, 9).await,

@@ -10,12 +10,14 @@ use tokio_postgres::SimpleQueryMessage;
 
 use super::FreshDatabase;
 use crate::letters::LetterState;
-use crate::postgres::{alerts, audit, beside, letters, load, queries, reservations, triggers};
+use crate::postgres::{
+    alerts, audit, beside, letters, load, owed, queries, reservations, triggers,
+};
 use crate::read::{DeadLetterFilter, SagaFilter};
 use crate::suite::Subject;
 use crate::suite::samples::{
-    at, attempt_ref, batch, dead_letter, kind, later, purge, row, saga, saga_row, snapshot, starts,
-    unsent, work_item,
+    at, attempt_ref, batch, dead_letter, kind, later, owed_event, purge, row, saga, saga_row,
+    snapshot, starts, unsent, work_item,
 };
 use crate::{Partition, Reader as _, Triggers as _, statements};
 
@@ -23,12 +25,13 @@ use crate::{Partition, Reader as _, Triggers as _, statements};
 const SOON: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Tables with as many rows as sagas ran; the others have as many as people made.
-const LARGE: [&str; 19] = [
+const LARGE: [&str; 20] = [
     "sagas",
     "saga_labels",
     "records",
     "snapshots",
     "unsent",
+    "owed",
     "unserved",
     "subscriptions",
     "work_items",
@@ -243,6 +246,7 @@ fn asked() -> Vec<(String, Option<&'static str>)> {
         constants
             .into_iter()
             .chain(load::QUERIES)
+            .chain(owed::QUERIES)
             .chain(triggers::QUERIES)
             .chain(letters::QUERIES)
             .chain(alerts::QUERIES)
@@ -411,6 +415,7 @@ async fn only_small_tables_are_read_whole() {
 fn all_kinds(mine: Partition) -> [Batch; 3] {
     let mut first = starts(mine, 1, 0..90);
     first.unsent_add = vec![unsent(0, 1, 5), unsent(1, 1, 5)];
+    first.owed_add = vec![owed_event(1, 5), owed_event(2, 6)];
     first.unserved_add = vec![(kind("a.b@1"), saga(1))];
     first.work_items = vec![WorkItemRow::Open {
         saga: saga(2),
@@ -438,6 +443,7 @@ fn all_kinds(mine: Partition) -> [Batch; 3] {
         wake_at: Some(at(9)),
     }];
     second.unsent_remove = vec![attempt_ref(0, 1)];
+    second.owed_remove = vec![owed_event(1, 5).id];
     second.unserved_remove = vec![(kind("a.b@1"), saga(1))];
     second.work_items = vec![WorkItemRow::Close {
         saga: saga(2),

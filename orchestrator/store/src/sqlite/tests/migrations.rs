@@ -35,6 +35,7 @@ const FIXTURES: &[&str] = &[
     include_str!("fixtures/version_13.sql"),
     include_str!("fixtures/version_14.sql"),
     include_str!("fixtures/version_15.sql"),
+    include_str!("fixtures/version_16.sql"),
 ];
 
 #[tokio::test]
@@ -91,6 +92,7 @@ impl Before {
             (11, "dead_history"),
             (13, "dead_arrivals"),
             (14, "reservations"),
+            (16, "owed"),
         ];
         let rows = tables
             .into_iter()
@@ -152,6 +154,13 @@ async fn sagas_fold(store: &mut SqliteStore, before: &Before, version: &str) {
     let recovered = store.recover(partition).await.unwrap();
     assert_eq!(recovered.log_seq, entries as u64, "{version}");
     assert_eq!(recovered.watermark, entries as u64, "{version}");
+    let owed = before.rows("owed");
+    assert_eq!(recovered.owed, owed as u64, "{version}");
+    for lane in recovered.owed_lanes {
+        let rows = store.owed(partition, lane, None, PAGE).await.unwrap();
+        assert_eq!(rows.len(), owed, "{version}");
+        assert!(rows.iter().all(|row| row.what.is_some()), "{version}");
+    }
     assert!(!recovered.hot.is_empty(), "{version}: something goes on");
     assert!(!recovered.unserved.is_empty(), "{version}");
 }

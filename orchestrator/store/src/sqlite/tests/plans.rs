@@ -7,7 +7,8 @@ use super::TempStore;
 use crate::letters::LetterState;
 use crate::read::DeadLetterFilter;
 use crate::sqlite::{
-    alerts, audit, letters, load, purge, queries, reservations, subscriptions, tokens, triggers,
+    alerts, audit, letters, load, owed, purge, queries, reservations, subscriptions, tokens,
+    triggers,
 };
 use crate::statements;
 use crate::suite::Subject;
@@ -168,6 +169,7 @@ async fn every_list_runs_along_an_index() {
         .into_iter()
         .chain(load::QUERIES.map(str::to_owned))
         .chain(subscriptions::QUERIES.map(str::to_owned))
+        .chain(owed::QUERIES.map(str::to_owned))
         .chain(purge::QUERIES.map(str::to_owned))
         .chain(letters::QUERIES.map(str::to_owned))
         .chain(alerts::QUERIES.map(str::to_owned))
