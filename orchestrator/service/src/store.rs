@@ -382,7 +382,8 @@ pub async fn import(config: &Config, file: &Path, by: Option<&str>) -> Result<St
         path: file.to_path_buf(),
         source,
     })?;
-    let mut from = SqliteStore::open(file, SqliteOptions::default()).map_err(AnyOpenError::from)?;
+    let from = SqliteStore::open_to_move(file, SqliteOptions::default());
+    let mut from = from.map_err(AnyOpenError::from)?;
     // under a name of its own: an orchestrator of this configuration may be running on the database
     let mut options = options(config)?;
     options.owner = Some(format!("import by {}", config.instance()));
@@ -408,7 +409,7 @@ pub async fn import(config: &Config, file: &Path, by: Option<&str>) -> Result<St
     let moved = moved?;
     AnyStore::Sqlite(from).close().await?;
     Ok(format!(
-        "moved {} sagas, {} records and {} events from {place} into {partitions} partitions. Start the orchestrator on the database now, and never again on the file: keep it aside",
+        "moved {} sagas, {} records and {} events from {place} into {partitions} partitions. Start the orchestrator on the database now. No orchestrator takes the file any more: keep it aside",
         moved.sagas, moved.log_rows, moved.events
     ))
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use baton_messages::audit::audit_hash;
 
 /// Each with the SHA-256 of its text.
-const LANDED: [(&str, &str); 26] = [
+const LANDED: [(&str, &str); 29] = [
     (
         "postgres/V1__init.sql",
         "c53933d032a60e438865479585f894ccab7b5c331ca6f3bdff3183b59924801b",
@@ -50,6 +50,14 @@ const LANDED: [(&str, &str); 26] = [
     (
         "postgres/V11__assigned.sql",
         "d8706de4bce2203728ead842a7cc381702953dd5a2499ca5ee848dc60b231ae6",
+    ),
+    (
+        "postgres/V12__hot_path.sql",
+        "52f3d7928e646ae7b475c503bc50deb0667a2ade63942499a1cc18db1e3013d7",
+    ),
+    (
+        "postgres/V13__carried.sql",
+        "7d89388deb435047e5cb50d037a2387ebb1d025d19f8ec6ee19a94fd666d18c4",
     ),
     (
         "sqlite/0001_init.sql",
@@ -110,6 +118,10 @@ const LANDED: [(&str, &str); 26] = [
     (
         "sqlite/0015_assigned.sql",
         "30461cf6926cb10a0da3029c4857351fe0e2d14cdeb858bb69803a4f5bc99f1c",
+    ),
+    (
+        "sqlite/0016_moved.sql",
+        "b17e29bdd03cfd6639049c02796671eacd8c09b07b507d7cea5abbb46f329061",
     ),
 ];
 

@@ -193,6 +193,7 @@ impl<S: Store> HotLoop<S> {
                 let over = self.watch.marker_back(&marker, self.driver.leases());
                 self.driver.leases_over(over);
                 if self.catch_up.back(&marker) {
+                    self.carried.read_to(delivery.tag);
                     self.driver.caught_up();
                     tracing::debug!("the inbox is read up to now; clocks count again");
                 }

@@ -8,7 +8,7 @@ use refinery::{Migration, Runner};
 use super::fault::Fault;
 
 /// The tables, version by version; what was released is never edited.
-const MIGRATIONS: [(&str, &str); 12] = [
+const MIGRATIONS: [(&str, &str); 13] = [
     (
         "V1__init",
         include_str!("../../migrations/postgres/V1__init.sql"),
@@ -56,6 +56,10 @@ const MIGRATIONS: [(&str, &str); 12] = [
     (
         "V12__hot_path",
         include_str!("../../migrations/postgres/V12__hot_path.sql"),
+    ),
+    (
+        "V13__carried",
+        include_str!("../../migrations/postgres/V13__carried.sql"),
     ),
 ];
 /// Where it stands which of them were applied.

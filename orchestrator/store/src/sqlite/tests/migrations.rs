@@ -35,6 +35,7 @@ const FIXTURES: &[&str] = &[
     include_str!("fixtures/version_13.sql"),
     include_str!("fixtures/version_14.sql"),
     include_str!("fixtures/version_15.sql"),
+    include_str!("fixtures/version_16.sql"),
 ];
 
 #[tokio::test]
