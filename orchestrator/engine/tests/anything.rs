@@ -417,6 +417,7 @@ fn rules(stage: &Stage) -> Rules<'_> {
     Rules {
         definition: &stage.definition,
         catalogue: &stage.catalogue,
+        level: baton_engine::Level::NEWEST,
     }
 }
 

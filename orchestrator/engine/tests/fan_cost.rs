@@ -56,6 +56,7 @@ fn reports(stage: &mut Stage) -> Vec<u64> {
         let rules = Rules {
             definition: &stage.definition,
             catalogue: &stage.catalogue,
+            level: baton_engine::Level::NEWEST,
         };
         let began = Instant::now();
         let decision = decide(rules, &mut stage.state, &input, Timestamp(stage.now), 42).unwrap();

@@ -444,6 +444,7 @@ fn asked_again() -> Option<String> {
     let rules = Rules {
         definition: &stage.definition,
         catalogue: &stage.catalogue,
+        level: baton_engine::Level::NEWEST,
     };
     let now = Timestamp(stage.now + 10);
     match decide(rules, &mut stage.state, &input, now, 42) {

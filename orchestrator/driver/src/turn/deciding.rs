@@ -123,6 +123,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         let rules = Rules {
             definition: &runs,
             catalogue: &self.catalogue,
+            level: self.level,
         };
         let now = self.now;
         let Some(cached) = self.cache.get_mut(saga) else {

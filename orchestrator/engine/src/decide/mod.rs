@@ -56,6 +56,7 @@ use crate::catalogue::Catalogue;
 use crate::definition::Definition;
 use crate::fold::{FoldError, fold};
 use crate::input::Input;
+use crate::level::Level;
 use crate::record::{AttemptKey, Record};
 use crate::state::{SagaState, Status, StepState};
 use crate::upgrade::Reason;
@@ -67,6 +68,8 @@ pub struct Rules<'a> {
     pub definition: &'a Definition,
     /// The task types known.
     pub catalogue: &'a Catalogue,
+    /// What everybody reads who may come to read the records.
+    pub level: Level,
 }
 
 /// What came of an input.

@@ -39,6 +39,7 @@ impl Stage {
         let rules = Rules {
             definition: &self.definition,
             catalogue: &self.catalogue,
+            level: baton_engine::Level::NEWEST,
         };
         let found = possible(rules, &self.state, number, Timestamp(self.now)).unwrap();
         found.expect("it is open")
@@ -247,6 +248,7 @@ fn what_is_not_open_offers_nothing() {
     let rules = Rules {
         definition: &stage.definition,
         catalogue: &stage.catalogue,
+        level: baton_engine::Level::NEWEST,
     };
     let now = Timestamp(stage.now);
     assert_eq!(possible(rules, &stage.state, number, now), Ok(None));

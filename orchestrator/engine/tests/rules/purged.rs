@@ -11,6 +11,7 @@ fn told(stage: &Stage, input: &Input) -> Verdict {
     let rules = Rules {
         definition: &stage.definition,
         catalogue: &stage.catalogue,
+        level: baton_engine::Level::NEWEST,
     };
     let mut left = SagaState::new(stage.state.id);
     left.definition = "staged".into();

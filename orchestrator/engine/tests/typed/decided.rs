@@ -245,6 +245,7 @@ impl Run<'_> {
         let rules = Rules {
             definition: self.definition,
             catalogue: &self.drawn.catalogue,
+            level: baton_engine::Level::NEWEST,
         };
         let decision = decide(rules, &mut self.state, input, Timestamp(self.now), 42).unwrap();
         for record in decision.records {

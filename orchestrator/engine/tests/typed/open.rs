@@ -46,6 +46,7 @@ fn failed(found: &Checked, catalogue: &Catalogue, input: &Value) -> Vec<(String,
     let rules = Rules {
         definition: found.definition.as_ref().unwrap(),
         catalogue,
+        level: baton_engine::Level::NEWEST,
     };
     let mut state = SagaState::new(SagaId(Uuid::from_u128(7)));
     let start = Input::Start(Start {

@@ -168,6 +168,7 @@ impl<'d> Tree<'d> {
         let rules = Rules {
             definition,
             catalogue: &self.drawn.page.catalogue,
+            level: baton_engine::Level::NEWEST,
         };
         let decision = decide(rules, state, input, Timestamp(self.now), 42).unwrap();
         for record in &decision.records {

@@ -163,6 +163,7 @@ async fn rehearsed(
     let rules = Rules {
         definition: &definition,
         catalogue: &catalogue,
+        level: baton_engine::Level::NEWEST,
     };
     let decided = guarded(|| decide(rules, &mut state, input, clock::now(), 0));
     let decided = decided.map_err(|panic| no(format!("to decide it {panic}")))?;

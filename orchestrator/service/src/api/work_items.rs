@@ -224,6 +224,7 @@ async fn offers(
         let rules = Rules {
             definition: &definition,
             catalogue: &catalogue,
+            level: baton_engine::Level::NEWEST,
         };
         possible(rules, &state, number, now)
     });

@@ -154,6 +154,7 @@ impl Seats {
             turns: self.turns.clone(),
             reserved: self.reserved.clone(),
             carried,
+            router: self.router.clone(),
         });
         self.router.seat(partition, post.clone());
         Ok(Seat {

@@ -40,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::changes::Changes;
 use crate::clock;
+use crate::cluster::Router;
 use crate::decode::{self, Read};
 use crate::health::Pulse;
 use crate::metrics;
@@ -122,6 +123,8 @@ pub(crate) struct Parts<S> {
     pub(crate) reserved: Arc<Notify>,
     /// Whether what an import left on its way was read.
     pub(crate) carried: Carried,
+    /// What the other members read.
+    pub(crate) router: Arc<Router>,
 }
 
 /// The loop.
@@ -134,6 +137,7 @@ pub(crate) struct HotLoop<S> {
     watch: Watch,
     catch_up: CatchUp,
     carried: Carried,
+    router: Arc<Router>,
     mail: Mail,
     types: Arc<Types>,
     changes: Arc<Changes>,
@@ -199,6 +203,7 @@ impl<S: Store> HotLoop<S> {
             catch_up: CatchUp::new(publisher.clone(), parts.inbox.clone(), &parts.instance),
             watch: Watch::new(publisher, parts.inbox, parts.instance),
             carried: parts.carried,
+            router: parts.router,
             mail: parts.mail,
             types: parts.types,
             changes: parts.changes,

@@ -32,6 +32,7 @@ impl<S: Store> HotLoop<S> {
         let empty = self.pieces.is_empty();
         let told = self.changes.wanted();
         self.driver.note_changes(told);
+        self.driver.write_for(self.router.level());
         let Some(answers) = self.committed().await? else {
             return Ok(());
         };

@@ -213,6 +213,7 @@ impl Replay {
         let rules = Rules {
             definition: &definition,
             catalogue: &catalogue,
+            level: baton_engine::Level::NEWEST,
         };
         Ok(said(|| decide(rules, &mut state, input, clock::now(), 0)))
     }

@@ -313,6 +313,7 @@ impl Small {
         let rules = Rules {
             definition: &self.definition,
             catalogue: &self.catalogue,
+            level: baton_engine::Level::NEWEST,
         };
         let mut saga = (*world.saga).clone();
         let decides = || decide(rules, &mut saga, input, world.now, 7);

@@ -133,6 +133,7 @@ impl Family {
         let rules = Rules {
             definition: defined(&self.definitions, &named.0, named.1).unwrap(),
             catalogue: &self.catalogue,
+            level: baton_engine::Level::NEWEST,
         };
         let (state, entries) = self
             .sagas
