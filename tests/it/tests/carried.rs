@@ -178,7 +178,7 @@ async fn a_system_that_runs_is_moved_from_a_file_into_a_database_and_no_saga_is_
 }
 
 /// How long the sagas below sleep: long enough that the last has begun to before the first wakes up.
-const NAP: Duration = Duration::from_secs(10);
+const NAP: Duration = Duration::from_secs(20);
 
 /// Reports that were on their way lie in the inbox of the first partition, in whichever partition their sagas lie now. Here nobody reads it for a while, and what
 /// only waits for the clock says whether verdicts are taken from time meanwhile.
@@ -188,7 +188,7 @@ async fn after_an_import_time_says_nothing_before_the_inbox_of_the_file_was_read
     system.await_served("test.effect@1").await;
     let naps = Saga::named("naps")
         .effect("a", "")
-        .step("  - id: z\n    sleep: 10s\n")
+        .step("  - id: z\n    sleep: 20s\n")
         .effect("b", "");
     system.apply(&[&naps]).await;
     let mut ids = Vec::new();
