@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use baton_engine::definition::group_in;
-use baton_engine::{Catalogue, CatalogueError, Definition, Input};
+use baton_engine::{Catalogue, CatalogueError, Definition, Input, Level};
 use baton_messages::{AttemptRef, InboxKey, Manifest, RunId, SagaId, StepId, TaskType, Timestamp};
 
 use crate::batch::{PurgeRow, SubscriptionRow};
@@ -167,6 +167,8 @@ pub struct Driver<S, O> {
     pub(crate) swept_at: Timestamp,
     pub(crate) now: Timestamp,
     pub(crate) bus_up: bool,
+    /// What everybody reads who may come to drive this partition.
+    pub(crate) level: Level,
     /// Whether what was confirmed into the inbox while nobody read it has been read: before that no verdict is taken from time.
     pub(crate) timers_held: bool,
     /// How often everything was read anew: tickets of each time are told apart.
@@ -248,6 +250,12 @@ impl<S: Store, O: Outlet> Driver<S, O> {
     /// The broker is away: nothing is sent again until it is back.
     pub const fn bus_is_down(&mut self) {
         self.bus_up = false;
+    }
+
+    /// From now on nothing is recorded that a program of this level does not read as it is meant: one may come to drive this partition. Without a word whoever
+    /// comes reads as much as this one.
+    pub const fn write_for(&mut self, level: Level) {
+        self.level = level;
     }
 
     /// From now on no verdict is taken from time: what was reported while nobody read the inbox may still lie in it. Called after a start and

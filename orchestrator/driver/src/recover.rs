@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use baton_engine::command::{attempt_ref, still_wanted, word};
 use baton_engine::definition::registered_as;
 use baton_engine::state::Stage;
-use baton_engine::{Catalogue, Definition, Input, Record, replay};
+use baton_engine::{Catalogue, Definition, Input, Level, Record, replay};
 use baton_messages::{AttemptRef, SagaId, Timestamp};
 
 use crate::batch::LogRow;
@@ -68,6 +68,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             swept_at: now,
             now,
             bus_up: false,
+            level: Level::NEWEST,
             timers_held: false,
             lost: true,
             recoveries: 0,

@@ -16,6 +16,7 @@ pub mod fan;
 pub mod fold;
 pub mod input;
 pub mod invariants;
+pub mod level;
 pub mod masks;
 mod names;
 pub mod plan;
@@ -38,6 +39,7 @@ pub use decide::{DecideError, Decision, Refusal, Rules, Verdict, decide, decide_
 pub use definition::Definition;
 pub use fold::{FoldError, fold, replay};
 pub use input::{Approval, Input, Operator};
+pub use level::{Feature, Level};
 pub use record::{Entry, Record};
 pub use reservation::{Reservation, ReservationKind, Want};
 pub use role::Role;

@@ -420,6 +420,7 @@ fn rules(stage: &Stage) -> Rules<'_> {
         definition: &stage.definition,
         catalogue: &stage.catalogue,
         sagas: &stage.sagas,
+        level: baton_engine::Level::NEWEST,
     }
 }
 

@@ -58,6 +58,7 @@ fn reports(stage: &mut Stage) -> Vec<u64> {
             definition: &stage.definition,
             catalogue: &stage.catalogue,
             sagas: &NoSagas,
+            level: baton_engine::Level::NEWEST,
         };
         let began = Instant::now();
         let decision = decide(rules, &mut stage.state, &input, Timestamp(stage.now), 42).unwrap();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_driver::StoreError;
+use baton_engine::Level;
 use baton_engine::definition::rfc3339;
 use baton_store::moving::{MoveError, move_into};
 use baton_store::postgres::{self, PostgresStatus};
@@ -131,7 +132,7 @@ async fn reached(
 ) -> Result<PostgresCluster, PostgresError> {
     let mut said = false;
     loop {
-        match PostgresCluster::open(options, partitions, env!("CARGO_PKG_VERSION")).await {
+        match PostgresCluster::open(options, partitions, &announced()).await {
             Err(error) if error.is_unreachable() => {
                 if !said {
                     tracing::warn!(error = %chain(&error), "the database does not answer; it is tried again until it does");
@@ -142,6 +143,11 @@ async fn reached(
             opened => return opened,
         }
     }
+}
+
+/// The version of this program, and what it reads.
+pub(crate) fn announced() -> String {
+    Level::announced(env!("CARGO_PKG_VERSION"))
 }
 
 /// How the database is reached.
@@ -382,12 +388,12 @@ pub async fn import(config: &Config, file: &Path, by: Option<&str>) -> Result<St
         path: file.to_path_buf(),
         source,
     })?;
-    let mut from = SqliteStore::open(file, SqliteOptions::default()).map_err(AnyOpenError::from)?;
+    let from = SqliteStore::open_to_move(file, SqliteOptions::default());
+    let mut from = from.map_err(AnyOpenError::from)?;
     // under a name of its own: an orchestrator of this configuration may be running on the database
     let mut options = options(config)?;
     options.owner = Some(format!("import by {}", config.instance()));
-    let into =
-        PostgresCluster::open(&options, config.store.partitions, env!("CARGO_PKG_VERSION")).await;
+    let into = PostgresCluster::open(&options, config.store.partitions, &announced()).await;
     let into = into.map_err(AnyOpenError::from)?;
     let (place, partitions) = (file.display(), into.layout().count());
     let act = Act::new(
@@ -408,7 +414,7 @@ pub async fn import(config: &Config, file: &Path, by: Option<&str>) -> Result<St
     let moved = moved?;
     AnyStore::Sqlite(from).close().await?;
     Ok(format!(
-        "moved {} sagas, {} records and {} events from {place} into {partitions} partitions. Start the orchestrator on the database now, and never again on the file: keep it aside",
+        "moved {} sagas, {} records and {} events from {place} into {partitions} partitions. Start the orchestrator on the database now. No orchestrator takes the file any more: keep it aside",
         moved.sagas, moved.log_rows, moved.events
     ))
 }

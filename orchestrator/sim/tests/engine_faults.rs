@@ -446,6 +446,7 @@ fn asked_again() -> Option<String> {
         definition: &stage.definition,
         catalogue: &stage.catalogue,
         sagas: &NoSagas,
+        level: baton_engine::Level::NEWEST,
     };
     let now = Timestamp(stage.now + 10);
     match decide(rules, &mut stage.state, &input, now, 42) {

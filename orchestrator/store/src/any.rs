@@ -22,8 +22,9 @@ use crate::letters::{
     Move, OperationRow, OperationState, OperationStep, Waiting, WholeLetter, Written,
 };
 use crate::postgres::{
-    Ownership, PostgresAlerts, PostgresAudit, PostgresError, PostgresLetters, PostgresReader,
-    PostgresReservations, PostgresStore, PostgresSuspects, PostgresTokens, PostgresTriggers,
+    Ownership, PostgresAlerts, PostgresAudit, PostgresCarried, PostgresError, PostgresLetters,
+    PostgresReader, PostgresReservations, PostgresStore, PostgresSuspects, PostgresTokens,
+    PostgresTriggers,
 };
 use crate::read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, LogEnd,
@@ -159,6 +160,15 @@ impl AnyStore {
             // the lock on the file ends with the process
             Self::Sqlite(_) => Ownership::for_life(),
             Self::Postgres(store) => store.ownership(),
+        }
+    }
+
+    /// Whether what was on its way when a file was imported into it has been read; none of a file, into which nothing is imported.
+    #[must_use]
+    pub fn carried(&self) -> Option<PostgresCarried> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Postgres(store) => Some(store.carried()),
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use baton_engine::Level;
 use baton_messages::slice::SLICES;
 use baton_messages::{SagaId, Slice};
 
@@ -65,7 +66,7 @@ impl Layout {
 pub struct Member {
     /// Its name.
     pub name: String,
-    /// Of its program.
+    /// Of its program, and what that reads ([`Level::announced`]).
     pub version: String,
     /// Whether it reaches the broker.
     pub ready: bool,
@@ -121,6 +122,22 @@ impl View {
     pub fn owner(&self, partition: u8) -> Option<&str> {
         let of = |one: &&Owned| one.partition.id == partition && one.is_leased();
         Some(self.partitions.iter().find(of)?.owner.as_str())
+    }
+
+    /// What every member that is alive reads; of a cluster without any nothing is known, and somebody may be there.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        let alive = self.members.iter().filter(|member| member.is_alive());
+        let levels = alive.map(|member| Level::of(&member.version));
+        levels.min().unwrap_or(Level::OLDEST)
+    }
+
+    /// The members that are alive and do not read so much.
+    #[must_use]
+    pub fn below(&self, level: Level) -> Vec<&str> {
+        let alive = self.members.iter().filter(|member| member.is_alive());
+        let below = alive.filter(|member| Level::of(&member.version) < level);
+        below.map(|member| member.name.as_str()).collect()
     }
 
     /// Who should have which partition: shared out over those that are alive and reach the broker; over all that are alive when none of them does.
@@ -243,6 +260,29 @@ mod tests {
         assert!(all(&view, "b"), "better than nobody");
         view.members.remove(0);
         assert!(view.targets(8).is_empty());
+    }
+
+    #[test]
+    fn what_all_read_is_what_the_oldest_that_is_alive_reads() {
+        let mut view = View::default();
+        assert_eq!(view.level(), Level::OLDEST, "nobody has said anything");
+        let new = Level::announced("1.0.0");
+        for name in ["a", "b"] {
+            let mut one = member(name, true, 10);
+            one.version.clone_from(&new);
+            view.members.push(one);
+        }
+        assert_eq!(view.level(), Level::NEWEST);
+        assert!(view.below(Level::NEWEST).is_empty());
+        view.members.push(member("old", false, 10));
+        assert_eq!(
+            view.level(),
+            Level::OLDEST,
+            "it may come to drive something"
+        );
+        assert_eq!(view.below(Level::NEWEST), ["old"]);
+        view.members[2].lease_left_ms = -1;
+        assert_eq!(view.level(), Level::NEWEST, "it is gone");
     }
 
     #[test]

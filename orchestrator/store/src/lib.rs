@@ -42,8 +42,8 @@ pub use letters::{
 };
 pub use memory::MemoryStore;
 pub use postgres::{
-    Ownership, PostgresAlerts, PostgresAudit, PostgresCluster, PostgresError, PostgresLetters,
-    PostgresOptions, PostgresReader, PostgresReservations, PostgresStore,
+    Ownership, PostgresAlerts, PostgresAudit, PostgresCarried, PostgresCluster, PostgresError,
+    PostgresLetters, PostgresOptions, PostgresReader, PostgresReservations, PostgresStore,
 };
 pub use read::{
     Counts, DeadLetterCursor, DeadLetterFilter, EndedCursor, EventCursor, LetterGroup, LogEnd,

@@ -1,14 +1,16 @@
 //! From a SQLite file into a PostgreSQL database, whole: whoever drove the sagas of the file goes on driving them in the database, since ids, the order
-//! of the log, how far it is published and the queue they are told through are the same. The file is only read.
+//! of the log, how far it is published and the queue they are told through are the same. The file is only read, and marked.
 //!
-//! Both are owned meanwhile, so that nobody drives either. A database that is only half filled is marked, and no orchestrator takes it.
+//! Guarantee: never can both be driven. Both are owned meanwhile; a database that is only half filled is marked, and no orchestrator takes it; the file is marked
+//! before the database has anything, and that goes only where the database is certainly left half filled. Whatever dies in between, no orchestrator takes the file.
 
 mod database;
 
 use baton_driver::{
-    Batch, CommitError, PurgeRow, Store, StoreError, SubscriptionChange, UnsentRow, WorkItemRow,
+    Batch, CommitError, PurgeRow, Store, StoreError, SubscriptionChange, SubscriptionRow,
+    UnsentRow, WorkItemRow,
 };
-use baton_messages::{AuditEntry, Timestamp};
+use baton_messages::{AuditEntry, SagaId, TaskType, Timestamp};
 use uuid::Uuid;
 
 use self::database::Database;
@@ -19,7 +21,7 @@ use crate::postgres::{PostgresCluster, PostgresStore};
 use crate::read::{DeadLetterFilter, PAGE_ROWS_MAX, SagaFilter};
 use crate::reader::Reader;
 use crate::reservations::{ReservationBook as _, ReservationFilter};
-use crate::sqlite::SqliteStore;
+use crate::sqlite::{Mark, SqliteStore};
 use crate::tokens::TokenStore;
 use crate::triggers::Triggers;
 
@@ -48,6 +50,26 @@ pub enum MoveError {
     Driven {
         /// Which it has.
         partition: u8,
+    },
+    /// The file was moved before.
+    #[error(
+        "import: the file was moved to the database at {place} already, which has its sagas; nothing was changed"
+    )]
+    Moved {
+        /// Hosts and database.
+        place: String,
+    },
+    /// Nobody knows whether the database can be driven now.
+    #[error(
+        "import: the database at {place} did not answer when all was there. Start the orchestrator on it: where it starts, everything was moved. Where it says \
+         that an import was not finished, drop the database, make it anew and import again. No orchestrator takes the file any more"
+    )]
+    Unsure {
+        /// Hosts and database.
+        place: String,
+        /// Why.
+        #[source]
+        source: StoreError,
     },
     /// The database refuses rows.
     #[error(
@@ -78,20 +100,56 @@ pub async fn move_into(
     cluster: &PostgresCluster,
     told: impl FnOnce(Moved) -> Vec<AuditEntry>,
 ) -> Result<Moved, MoveError> {
+    let before = from.mark().await?;
+    if let Some(Mark { place, .. }) = before.as_ref().filter(|mark| mark.done) {
+        let place = place.clone();
+        return Err(MoveError::Moved { place });
+    }
     let mut into = Database::taken(cluster).await?;
-    let moved = fill(from, &mut into, told).await;
+    let moved = marked(from, &mut into, (cluster.place(), before), told).await;
     into.given_up().await;
     moved
 }
 
-async fn fill(
+/// Marks both, fills the database, and takes the mark off one of them: off the database when it has everything, off the file when it certainly has not. `before`:
+/// how the file was marked, by an import that was cut short.
+async fn marked(
     from: &mut SqliteStore,
     into: &mut Database,
+    (place, before): (&str, Option<Mark>),
     told: impl FnOnce(Moved) -> Vec<AuditEntry>,
 ) -> Result<Moved, MoveError> {
     if !into.home.store.begin_moving().await? {
         return Err(MoveError::NotEmpty);
     }
+    from.begin_mark(place).await?;
+    let moved = match fill(from, into, told).await {
+        Ok(moved) => moved,
+        Err(error) => {
+            if let Err(stays) = from.mark_as(before).await {
+                tracing::warn!(error = %stays, "the file stays marked as one that is being moved; its next start says what to do");
+            }
+            return Err(error);
+        }
+    };
+    let ended = into.home.store.end_moving().await;
+    ended.map_err(|source| MoveError::Unsure {
+        place: place.to_owned(),
+        source,
+    })?;
+    if let Err(error) = from.end_mark().await {
+        // it is marked all the same, and nobody drives it
+        tracing::warn!(%error, "that everything was moved could not be written into the file");
+    }
+    Ok(moved)
+}
+
+/// Everything but the end of the mark.
+async fn fill(
+    from: &mut SqliteStore,
+    into: &mut Database,
+    told: impl FnOnce(Moved) -> Vec<AuditEntry>,
+) -> Result<Moved, MoveError> {
     let mut moved = Moved::default();
     beside(from, &mut into.home.store).await?;
     moved.sagas = sagas(from, into).await?;
@@ -104,7 +162,6 @@ async fn fill(
     alerts(from, home).await?;
     reservations(from, home).await?;
     home.audit().append(told(moved)).await?;
-    home.end_moving().await?;
     Ok(moved)
 }
 
@@ -227,18 +284,10 @@ async fn around(
     into: &mut Database,
     unsent: Vec<UnsentRow>,
 ) -> Result<(), MoveError> {
-    let mut rows = Batch {
-        unsent_add: unsent,
-        unserved_add: from.all_unserved().await?,
-        ..Batch::default()
-    };
-    for (waits, searched) in from.all_subscriptions().await? {
-        let searched =
-            searched.then(|| SubscriptionChange::Searched(waits.saga, waits.step.clone()));
-        rows.subscriptions.push(SubscriptionChange::Add(waits));
-        rows.subscriptions.extend(searched);
+    let (unserved, waits) = (from.all_unserved().await?, from.all_subscriptions().await?);
+    for rows in in_batches(&unsent, &unserved, &waits) {
+        into.commit(rows).await?;
     }
-    into.commit(rows).await?;
     owed(from, into).await?;
     let (reader, mut after) = (from.reader(), None);
     loop {
@@ -333,6 +382,36 @@ async fn owed(from: &SqliteStore, into: &mut Database) -> Result<(), MoveError> 
     }
 }
 
+/// What waits, in batches of [`ROWS`] at most: a batch is one statement, and has to end within the time one may take.
+fn in_batches(
+    unsent: &[UnsentRow],
+    unserved: &[(TaskType, SagaId)],
+    waits: &[(SubscriptionRow, bool)],
+) -> Vec<Batch> {
+    let unsent = unsent.chunks(ROWS).map(|some| Batch {
+        unsent_add: some.to_vec(),
+        ..Batch::default()
+    });
+    let unserved = unserved.chunks(ROWS).map(|some| Batch {
+        unserved_add: some.to_vec(),
+        ..Batch::default()
+    });
+    let waits = waits.chunks(ROWS).map(|some| Batch {
+        subscriptions: some.iter().flat_map(subscribed).collect(),
+        ..Batch::default()
+    });
+    unsent.chain(unserved).chain(waits).collect()
+}
+
+/// A step that waits, and that the kept events were searched for it where they were.
+fn subscribed((waits, searched): &(SubscriptionRow, bool)) -> Vec<SubscriptionChange> {
+    let add = SubscriptionChange::Add(waits.clone());
+    let was = SubscriptionChange::Searched(waits.saga, waits.step.clone());
+    std::iter::once(add)
+        .chain(searched.then_some(was))
+        .collect()
+}
+
 /// What operators did, row by row as it stands: the chain is the same.
 async fn audit(from: &SqliteStore, into: &PostgresStore) -> Result<(), MoveError> {
     let (read, write) = (from.audit(), into.audit());
@@ -393,8 +472,55 @@ async fn events(from: &SqliteStore, into: &PostgresStore) -> Result<u64, MoveErr
         moved += page.len() as u64;
         into.put_events(&page).await?;
     }
-    for key in from.keys().await? {
-        into.put_key(&key).await?;
+    let mut after = (String::new(), String::new());
+    loop {
+        let page = from.keys(after, ROWS).await?;
+        let Some(last) = page.last() else {
+            return Ok(moved);
+        };
+        after = (last.definition.clone(), last.key.clone());
+        into.put_keys(&page).await?;
     }
-    Ok(moved)
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_engine::definition::EventPattern;
+    use baton_messages::StepId;
+
+    use super::*;
+    use crate::suite::samples::{at, kind, saga, unsent};
+
+    #[test]
+    fn what_waits_is_written_in_batches_of_so_many_rows_and_nothing_is_left_out() {
+        let many = u32::try_from(ROWS).unwrap() * 2 + 1;
+        let held: Vec<_> = (0..many).map(|n| unsent(n, 1, 5)).collect();
+        let unserved: Vec<_> = (0..many).map(|n| (kind("a.b@1"), saga(n))).collect();
+        let waits: Vec<_> = (0..many)
+            .map(|n| {
+                let row = SubscriptionRow {
+                    saga: saga(n),
+                    step: StepId::new("waits").unwrap(),
+                    event: EventPattern::new("a.b").unwrap(),
+                    since: at(1),
+                };
+                (row, n % 2 == 0)
+            })
+            .collect();
+        let mut all = Batch::default();
+        for batch in in_batches(&held, &unserved, &waits) {
+            let adds = |one: &&SubscriptionChange| matches!(one, SubscriptionChange::Add(_));
+            let added = batch.subscriptions.iter().filter(adds).count();
+            let rows = batch.unsent_add.len() + batch.unserved_add.len() + added;
+            assert!((1..=ROWS).contains(&rows), "{rows} rows in one statement");
+            all.unsent_add.extend(batch.unsent_add);
+            all.unserved_add.extend(batch.unserved_add);
+            all.subscriptions.extend(batch.subscriptions);
+        }
+        assert_eq!(all.unsent_add, held);
+        assert_eq!(all.unserved_add, unserved);
+        let wanted: Vec<_> = waits.iter().flat_map(subscribed).collect();
+        assert_eq!(all.subscriptions, wanted);
+        assert_eq!(wanted.len(), waits.len() + ROWS + 1);
+    }
 }

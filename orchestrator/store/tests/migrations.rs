@@ -53,11 +53,11 @@ const LANDED: [(&str, &str); 29] = [
     ),
     (
         "postgres/V12__hot_path.sql",
-        "52f3d7928e646ae7b475c503bc50deb0667a2ade63942499a1cc18db1e3013d7",
+        "824fd7e6ad2870c8819b416d6240be2a13a0b7d7646c83e58aecd657cca423e4",
     ),
     (
-        "postgres/V13__owed.sql",
-        "632480dd9bf4c9f4cc3ba37f8421ee10d9b11c1964536367be097d98dcd0f30c",
+        "postgres/V13__owed_and_carried.sql",
+        "3e89831bf04ad010fabe3ad603bbb7ad2faa3fdc340ad67c5321867754c62dbd",
     ),
     (
         "sqlite/0001_init.sql",
@@ -120,8 +120,8 @@ const LANDED: [(&str, &str); 29] = [
         "30461cf6926cb10a0da3029c4857351fe0e2d14cdeb858bb69803a4f5bc99f1c",
     ),
     (
-        "sqlite/0016_owed.sql",
-        "29e6bc8f0310880113ebfd9198d53d7b12cc927b005083ad033eeb8ad4f22f8c",
+        "sqlite/0016_owed_and_moved.sql",
+        "384594a6845665cc2c5e5c25b1d5e075cc3849f87a0d77d8c526ea68b73ca31c",
     ),
 ];
 

@@ -2,8 +2,9 @@
 //! lines of `deploy/BACKUP.md`. No saga is lost on the way, and none does an effect twice.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use baton_harness::Database;
+use baton_harness::{Database, await_until};
 use baton_it::oracle::Book;
 use baton_it::sagas::Saga;
 use baton_it::{AFTER_A_LEASE, SOON, Setup, System};
@@ -129,8 +130,14 @@ async fn a_system_that_runs_is_moved_from_a_file_into_a_database_and_no_saga_is_
     system.end_orchestrator();
     let (moved, said) = system.at_store(&import, true).await;
     assert!(moved && said.contains("moved 36 sagas"), "{said}");
+    let moved_to = "it was moved to the database at ";
     let (moved, said) = system.at_store(&import, true).await;
-    assert!(!moved && said.contains("Give an empty database"), "{said}");
+    assert!(!moved && said.contains(moved_to), "{said}");
+    // with the settings of before: driven from both, every saga would be done twice
+    let (driven, said) = system.at_store(&["migrate"], false).await;
+    assert!(!driven && said.contains(moved_to), "{said}");
+    let (read, said) = system.at_store(&["status"], false).await;
+    assert!(read && said.contains("sagas "), "{said}");
     system.use_database(None);
     let (same, said) = system.at_store(&["migrate"], true).await;
     assert!(same && said.contains("already"), "{said}");
@@ -168,6 +175,61 @@ async fn a_system_that_runs_is_moved_from_a_file_into_a_database_and_no_saga_is_
     assert_eq!(dead, Vec::<Value>::new(), "every report found its saga");
     let new = a_row(&system, "new").await;
     system.api.await_status(&new, "completed", SOON).await;
+}
+
+/// How long the sagas below sleep: long enough that the last has begun to before the first wakes up.
+const NAP: Duration = Duration::from_secs(20);
+
+/// Reports that were on their way lie in the inbox of the first partition, in whichever partition their sagas lie now. Here nobody reads it for a while, and what
+/// only waits for the clock says whether verdicts are taken from time meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_an_import_time_says_nothing_before_the_inbox_of_the_file_was_read() {
+    let mut system = Setup::workers(1).with_an_empty_database().start().await;
+    system.await_served("test.effect@1").await;
+    let naps = Saga::named("naps")
+        .effect("a", "")
+        .step("  - id: z\n    sleep: 20s\n")
+        .effect("b", "");
+    system.apply(&[&naps]).await;
+    let mut ids = Vec::new();
+    for number in 0..16 {
+        ids.push(system.run("naps", &format!("n{number}")).await);
+    }
+    for id in &ids {
+        system.api.await_phase(id, "z", "sleeping").await;
+    }
+    let asleep = Instant::now();
+    system.end_orchestrator();
+    let file = system.data_dir().join("baton.db");
+    let file = file.to_str().expect("a plain path");
+    let (moved, said) = system.at_store(&["import", file], true).await;
+    assert!(moved, "{said}");
+    system.use_database(None);
+    let client = system.database().client().await;
+    // by one who does not read its inbox
+    let taken = "UPDATE partitions SET owner = 'another', epoch = epoch + 1, lease_until = clock_timestamp() + interval '1 hour' WHERE id = 0";
+    client.batch_execute(taken).await.expect("it is free");
+    system.orchestrator().wait_alive_in(SOON).await;
+    let others = "SELECT count(*) FROM partitions WHERE id > 0 AND coalesce(lease_until < clock_timestamp(), true)";
+    await_until("the others to be driven", SOON, async || {
+        let free = client.query_one(others, &[]).await.expect("it answers");
+        free.get::<_, i64>(0) == 0
+    })
+    .await;
+    // all are over, and whoever counts time goes on within moments
+    let over = NAP.saturating_sub(asleep.elapsed()) + Duration::from_secs(3);
+    tokio::time::sleep(over).await;
+    for id in &ids {
+        assert_eq!(system.api.phase(id, "z").await, "sleeping");
+    }
+    let given_up = "UPDATE partitions SET lease_until = NULL WHERE id = 0";
+    client.batch_execute(given_up).await.expect("it answers");
+    for id in &ids {
+        let (api, limit) = (&system.api, AFTER_A_LEASE);
+        api.await_status(id, "completed", limit).await;
+    }
+    let left = client.query_one("SELECT count(*) FROM carried", &[]).await;
+    assert_eq!(left.expect("it answers").get::<_, i64>(0), 0);
 }
 
 /// What stands in the audit log of this action.

@@ -345,3 +345,46 @@ async fn whatever_the_network_does_to_the_database_every_saga_ends_as_promised()
     );
     assert!(!log.contains("panicked"), "{log}");
 }
+
+/// It may come to drive the sagas of it at any time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_member_that_is_there_cannot_read_is_registered_when_it_is_gone() {
+    let mut system = Setup::workers(0).postgres().start().await;
+    system.await_ready().await;
+    system.end_orchestrator();
+    let client = system.database().client().await;
+    let joined = "INSERT INTO members (name, version, ready, joined_at, lease_until)
+        VALUES ('old', '0.1.0', false, clock_timestamp(), clock_timestamp() + interval '1 hour')";
+    client.batch_execute(joined).await.expect("it can join");
+    system.orchestrator().wait_alive_in(SOON).await;
+    system.await_ready().await;
+    let rows = |cancels: &str| {
+        let on = format!(
+            "on:\n  - event: com.example.a\n    input: {{ name: \"${{ event.data.host }}\" }}\n    key: ${{ event.data.host }}\n{cancels}"
+        );
+        let saga = Saga::named("treats").step("  - id: z\n    sleep: 1s\n");
+        saga.step(&on).yaml().to_owned()
+    };
+    let cancels =
+        rows("  - event: com.example.b\n    key: ${ event.data.host }\n    cancel: it is over\n");
+    let put = async |yaml: &str| {
+        let yaml = Some(yaml.to_owned());
+        let api = &system.api;
+        api.ask_patiently("PUT", "/v1/definitions", "", yaml).await
+    };
+    let refused = put(&cancels).await;
+    assert_eq!(refused.status, 409, "{}", refused.body);
+    let said = refused.body.to_string();
+    assert!(said.contains("older version cannot read (old)"), "{said}");
+    let plain = put(&rows("").replace("saga: treats", "saga: plain")).await;
+    assert!((200..300).contains(&plain.status), "{}", plain.body);
+
+    let left = "DELETE FROM members WHERE name = 'old'";
+    client.batch_execute(left).await.expect("it can leave");
+    await_until("the definition to be taken", SOON, async || {
+        put(&cancels).await.status != 409
+    })
+    .await;
+    let taken = put(&cancels).await;
+    assert!((200..300).contains(&taken.status), "{}", taken.body);
+}

@@ -126,6 +126,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             definition: &runs,
             catalogue: &self.catalogue,
             sagas: &sagas,
+            level: self.level,
         };
         let now = self.now;
         let Some(cached) = self.cache.get_mut(saga) else {

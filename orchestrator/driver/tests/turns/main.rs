@@ -11,10 +11,11 @@ mod unknown;
 mod upgrading;
 
 use baton_driver::{Driver, DriverError, Options, Outgoing, Sent, Work};
-use baton_engine::{Command, Definition, Input, Operator, Status, Verdict};
+use baton_engine::input::Resolution;
+use baton_engine::{Command, Definition, Input, Level, Operator, Status, Verdict};
 use baton_messages::{
     AttemptRef, Effect, Finished, InboxKey, InputId, Manifest, RetryDefaults, RunId, SagaId, Start,
-    Task, TaskMessage, TaskResult, TaskType, Timestamp, WorkerId,
+    StepKey, Task, TaskMessage, TaskResult, TaskType, Timestamp, WorkerId,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -567,4 +568,42 @@ fn an_idle_saga_leaves_memory_and_wakes_by_its_timer() {
         Status::Compensated,
         "nobody served it in time: nothing was done"
     );
+}
+
+/// A process of another version may drive the partition next: what is decided says no more than that one reads.
+#[test]
+fn what_is_recorded_is_what_everybody_reads_who_may_come() {
+    for (level, is_passed) in [(Level::OLDEST, false), (Level::NEWEST, true)] {
+        let mut driver = rig(true);
+        let text = "saga: two\nversion: 2\nsteps:\n  - id: a\n    task: test.echo@1\n    with: { value: \"${ input.nothing }\" }\n    pivot: true\n    on_error: park\n  - id: last\n    task: test.echo@1\n    with: { value: 1 }\n";
+        let definition = Definition::parse(text).unwrap();
+        now_or_never(driver.put_definition(definition, "test", at(1))).unwrap();
+        driver.write_for(level);
+        turn(&mut driver, vec![start(1)], 2);
+        let operator = Operator {
+            id: InputId(Uuid::from_u128(9)),
+            by: "anna".into(),
+            role: baton_engine::Role::Operator,
+            reason: "seen to".into(),
+            seen: None,
+        };
+        let done = Input::ResolveStep {
+            step: StepKey::new("a").unwrap(),
+            resolution: Resolution::Done {
+                output: json!({ "value": 1 }),
+            },
+            operator,
+        };
+        let work = Work::Saga {
+            token: 3,
+            saga: saga(1),
+            input: Box::new(done),
+        };
+        assert_eq!(
+            turn(&mut driver, vec![work], 3)[0].verdict,
+            Verdict::Applied
+        );
+        let state = driver.peek(saga(1)).unwrap();
+        assert_eq!(state.past_pivot, is_passed, "{level:?}");
+    }
 }

@@ -56,6 +56,7 @@ use crate::catalogue::Catalogue;
 use crate::definition::{Definition, Sagas};
 use crate::fold::{FoldError, fold};
 use crate::input::Input;
+use crate::level::Level;
 use crate::record::{AttemptKey, Record};
 use crate::state::{SagaState, Status, StepState};
 use crate::upgrade::Reason;
@@ -69,6 +70,8 @@ pub struct Rules<'a> {
     pub catalogue: &'a Catalogue,
     /// The definitions its steps may name, as far as they are known: whether such a saga could take what a step yields is asked of them.
     pub sagas: &'a dyn Sagas,
+    /// What everybody reads who may come to read the records.
+    pub level: Level,
 }
 
 /// What came of an input.

@@ -10,6 +10,7 @@ use super::operator::{FOR_THE_HISTORY, unreasoned, word};
 use super::{DecideError, Deciding, Handled, Refusal, Verdict};
 use crate::definition::StepKind;
 use crate::input::{Operator, Resolution};
+use crate::level::Feature;
 use crate::record::{ByHand, Record};
 use crate::state::Phase;
 
@@ -67,7 +68,9 @@ impl Deciding<'_> {
     fn done_by_hand(&mut self, id: &StepKey, output: &Value, by: &str) -> Result<(), DecideError> {
         let (effect, pivot) = (self.leaves_something(id)?, self.defined(id)?.pivot);
         let known = self.step(id)?.output.as_ref() == Some(output);
-        let by_hand = (effect || pivot).then(|| {
+        // to an older program such a step has no effect: it must not come to read one half of this and write the other
+        let is_read = Feature::Handwork.is_read_at(self.rules.level);
+        let by_hand = (is_read && (effect || pivot)).then(|| {
             Box::new(ByHand {
                 by: by.to_owned(),
                 effect,

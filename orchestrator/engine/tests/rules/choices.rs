@@ -40,6 +40,7 @@ impl Stage {
             definition: &self.definition,
             catalogue: &self.catalogue,
             sagas: &self.sagas,
+            level: baton_engine::Level::NEWEST,
         };
         let found = possible(rules, &self.state, number, Timestamp(self.now)).unwrap();
         found.expect("it is open")
@@ -249,6 +250,7 @@ fn what_is_not_open_offers_nothing() {
         definition: &stage.definition,
         catalogue: &stage.catalogue,
         sagas: &stage.sagas,
+        level: baton_engine::Level::NEWEST,
     };
     let now = Timestamp(stage.now);
     assert_eq!(possible(rules, &stage.state, number, now), Ok(None));

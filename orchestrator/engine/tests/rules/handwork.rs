@@ -2,7 +2,7 @@
 
 use baton_engine::input::Resolution;
 use baton_engine::state::Phase;
-use baton_engine::{Choice, Entry, SagaState, Status, Verdict, WorkItemKind, replay};
+use baton_engine::{Choice, Entry, Level, SagaState, Status, Verdict, WorkItemKind, replay};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, failed, key, undone, unknown};
@@ -18,7 +18,12 @@ fn turned_back(steps: &str) -> Stage {
 }
 
 fn done_by_hand(steps: &str) -> Stage {
+    done_by_hand_at(Level::NEWEST, steps)
+}
+
+fn done_by_hand_at(level: Level, steps: &str) -> Stage {
     let mut stage = Stage::with(&format!("{steps}{LAST}"));
+    stage.level = level;
     if stage.phase("a") == Phase::Trying {
         stage.report("a", failed(false));
     }
@@ -168,6 +173,20 @@ fn an_item_that_a_person_did_is_for_a_person_and_the_others_are_not() {
     );
     stage.report("a[1]", undone());
     is_asked_and_settled(&mut stage, "a[0]");
+}
+
+/// While a program may come to read it that knows nothing of it, it is done as that one does it: half of it would be worse than none.
+#[test]
+fn while_somebody_older_may_read_it_nothing_of_it_is_written() {
+    let steps = "  - id: a\n    task: t.set@1\n    on_error: park\n";
+    let mut stage = done_by_hand_at(Level::OLDEST, steps);
+    let written = serde_json::to_string(&stage.entries).unwrap();
+    assert!(!written.contains("by_hand"), "{written}");
+    assert!(!stage.at("a").may_have_effect);
+    stage.report("last", failed(false));
+    assert_eq!(stage.status(), Status::Compensated);
+    let written = serde_json::to_string(&done_by_hand(steps).entries).unwrap();
+    assert!(written.contains("by_hand"), "{written}");
 }
 
 /// Records from before this was written down fold to what they folded to then.

@@ -295,6 +295,7 @@ fn may_be_called_done(stage: &Stage) -> (bool, bool) {
         definition: &stage.definition,
         catalogue: &stage.catalogue,
         sagas: &stage.sagas,
+        level: baton_engine::Level::NEWEST,
     };
     let number = *stage.state.work_items.keys().next().unwrap();
     let all = possible(rules, &stage.state, number, Timestamp(stage.now)).unwrap();

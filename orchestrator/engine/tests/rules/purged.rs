@@ -13,6 +13,7 @@ fn told(stage: &Stage, input: &Input) -> Verdict {
         definition: &stage.definition,
         catalogue: &stage.catalogue,
         sagas: &NoSagas,
+        level: baton_engine::Level::NEWEST,
     };
     let mut left = SagaState::new(stage.state.id);
     left.definition = "staged".into();

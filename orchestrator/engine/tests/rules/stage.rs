@@ -4,7 +4,7 @@ use baton_engine::definition::Together;
 use baton_engine::input::{Resolution, StepEdit};
 use baton_engine::state::{Attempt, Phase, Stage as How, StepState};
 use baton_engine::{
-    Catalogue, Choice, Definition, Entry, Input, Operator, Record, Rules, SagaState, Status,
+    Catalogue, Choice, Definition, Entry, Input, Level, Operator, Record, Rules, SagaState, Status,
     Verdict, decide, decide_between, replay,
 };
 use baton_messages::{
@@ -72,6 +72,8 @@ pub(crate) struct Stage {
     pub(crate) entries: Vec<Entry>,
     pub(crate) now: u64,
     minted: u128,
+    /// What everybody reads who may come to read the records.
+    pub(crate) level: Level,
 }
 
 pub(crate) fn step(id: &str) -> StepId {
@@ -146,6 +148,7 @@ impl Stage {
             entries: Vec::new(),
             now: 1_000_000,
             minted: 1_000,
+            level: Level::NEWEST,
         }
     }
 
@@ -177,6 +180,7 @@ impl Stage {
             definition: &self.definition,
             catalogue: &self.catalogue,
             sagas: &self.sagas,
+            level: self.level,
         };
         let decision = decide(rules, &mut self.state, input, Timestamp(self.now), 42).unwrap();
         if !decision.records.is_empty() {
@@ -367,6 +371,7 @@ impl Stage {
             definition: &self.definition,
             catalogue: &self.catalogue,
             sagas: &self.sagas,
+            level: self.level,
         };
         let now = Timestamp(self.now);
         let decided = decide_between(rules, Some(&next), &mut self.state, input, now, 42);

@@ -247,6 +247,7 @@ impl Run<'_> {
             definition: self.definition,
             catalogue: &self.drawn.catalogue,
             sagas: &NoSagas,
+            level: baton_engine::Level::NEWEST,
         };
         let decision = decide(rules, &mut self.state, input, Timestamp(self.now), 42).unwrap();
         for record in decision.records {

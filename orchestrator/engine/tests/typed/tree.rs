@@ -169,6 +169,7 @@ impl<'d> Tree<'d> {
             definition,
             catalogue: &self.drawn.page.catalogue,
             sagas: &NoSagas,
+            level: baton_engine::Level::NEWEST,
         };
         let decision = decide(rules, state, input, Timestamp(self.now), 42).unwrap();
         for record in &decision.records {

@@ -98,7 +98,7 @@ pub(crate) async fn cluster(
 fn alone(api: &Api, now: Timestamp) -> baton_store::cluster::Member {
     baton_store::cluster::Member {
         name: api.me.name.clone(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: crate::store::announced(),
         ready: api.health.reaches_the_broker(),
         joined_ms_ago: now.since_ms(api.me.began),
         lease_left_ms: i64::MAX,

@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use baton_driver::DefinitionRow;
 use baton_engine::definition::{self as engine, Diagnostic, Together, Unannounced};
-use baton_engine::{Catalogue, Definition};
+use baton_engine::{Catalogue, Definition, Feature};
 use baton_messages::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -154,10 +154,29 @@ impl Api {
             .collect()
     }
 
+    /// Refuses a definition that a member which is there cannot read: it would leave its sagas alone. One that is registered already is not made anew.
+    async fn read_by_all(&self, definition: &Definition) -> Answer<()> {
+        let level = self.router.level();
+        let mut has = Feature::of(definition).into_iter();
+        let Some(feature) = has.find(|feature| !feature.is_read_at(level)) else {
+            return Ok(());
+        };
+        let (name, version) = (&definition.saga, definition.version);
+        if self.definition(name, version).await?.is_some() {
+            return Ok(());
+        }
+        let older = self.router.below(feature.since()).join(", ");
+        Err(Problem::not_now(format!(
+            "{name}@{version} has {}, which orchestrators of an older version cannot read ({older}): update them or end them (`baton cluster`), then register it again",
+            feature.as_str()
+        )))
+    }
+
     /// Registers a definition; the problem is the caller's when other content stands under its name and version.
     pub(super) async fn register(&self, definition: Definition, by: String) -> Answer<()> {
         let (name, version) = (definition.saga.clone(), definition.version);
         let named = || format!("{name}@{version}");
+        self.read_by_all(&definition).await?;
         let registered = self.router.registered(definition, by, COMMIT_WAIT).await;
         match registered {
             Err(not) => Err(Problem::not_taken(not, named())),

@@ -164,6 +164,7 @@ async fn rehearsed(
         definition: &definition,
         catalogue: &catalogue,
         sagas: &sagas,
+        level: baton_engine::Level::NEWEST,
     };
     let decided = guarded(|| decide(rules, &mut state, input, clock::now(), 0));
     let decided = decided.map_err(|panic| no(format!("to decide it {panic}")))?;

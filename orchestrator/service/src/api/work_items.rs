@@ -226,6 +226,7 @@ async fn offers(
             definition: &definition,
             catalogue: &catalogue,
             sagas: &sagas,
+            level: baton_engine::Level::NEWEST,
         };
         possible(rules, &state, number, now)
     });

@@ -469,6 +469,11 @@ impl Members {
             announcing.await;
             "heads of the audit log"
         });
+        let giving_back = replay.clone().give_back(stop.clone());
+        parts.spawn(async move {
+            giving_back.await;
+            "reports that were put aside unread"
+        });
         // by itself: what it has under way when the others end comes to its end
         parts.spawn(async move {
             if stand.wait_for(|stands| *stands).await.is_ok() {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use baton_bus::{Bus, ConsumeSpec, ExclusiveQueue, Outgoing, Sent, version_header};
+use baton_engine::Level;
 use baton_messages::{BODY_BYTES_MAX, MessageId, Timestamp, topology};
 use baton_store::View;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -62,6 +63,17 @@ impl Peers {
         let view = self.view.borrow();
         let owner = view.owner(partition)?;
         (owner != self.name).then(|| owner.to_owned())
+    }
+
+    /// What everybody reads who is there, this member included.
+    pub(super) fn level(&self) -> Level {
+        self.view.borrow().level()
+    }
+
+    /// Who does not read so much.
+    pub(super) fn below(&self, level: Level) -> Vec<String> {
+        let view = self.view.borrow();
+        view.below(level).into_iter().map(str::to_owned).collect()
     }
 
     /// Everybody else who is there.

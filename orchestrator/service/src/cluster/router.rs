@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use baton_engine::{Definition, Input, Verdict};
+use baton_engine::{Definition, Input, Level, Verdict};
 use baton_messages::fleet::Announcement;
 use baton_messages::{Event, SagaId, StepId, TaskType, Timestamp};
 use baton_store::{Layout, TriggerRef};
@@ -138,6 +138,18 @@ impl Router {
     /// For how long nobody drives the partitions of a member that died; zero where there is no other to take them over.
     pub(crate) fn lease(&self) -> Duration {
         self.peers.get().map_or(Duration::ZERO, Peers::lease)
+    }
+
+    /// What everybody reads who may come to read what is written here.
+    pub(crate) fn level(&self) -> Level {
+        self.peers.get().map_or(Level::NEWEST, Peers::level)
+    }
+
+    /// The members that do not read so much.
+    pub(crate) fn below(&self, level: Level) -> Vec<String> {
+        self.peers
+            .get()
+            .map_or_else(Vec::new, |peers| peers.below(level))
     }
 
     fn here(&self, partition: u8) -> Option<Post> {

@@ -10,14 +10,14 @@ use baton_store::{AnyReader, AnyStore, AnySuspects, Layout, Ownership};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::router::Router;
+use super::router::{LEADER, Router};
 use crate::changes::Changes;
 use crate::clock;
 use crate::config::Config;
 use crate::fleet::Workers;
 use crate::health::Health;
 use crate::hot::mail::{Heard, Post, mail};
-use crate::hot::{HotError, HotLoop, Outbox, Parts, Together};
+use crate::hot::{Carried, HotError, HotLoop, Outbox, Parts, Together};
 use crate::retention::{Keeper, Policy};
 use crate::triggers;
 use crate::types::Types;
@@ -124,6 +124,7 @@ impl Seats {
         let mut options = Options::new(partition, epoch, inbox.clone());
         options.idle_ms = self.idle_ms;
         let outbox = Outbox::new(self.layout.clone());
+        let carried = carried(&store).await?;
         let driver = Driver::recover(store, outbox.clone(), options, clock::steady()).await?;
         for manifest in driver.catalogue().manifests() {
             self.types.put(manifest.clone());
@@ -152,6 +153,8 @@ impl Seats {
             trials: self.trials.clone(),
             turns: self.turns.clone(),
             reserved: self.reserved.clone(),
+            carried,
+            router: self.router.clone(),
         });
         self.router.seat(partition, post.clone());
         Ok(Seat {
@@ -219,6 +222,23 @@ impl Seat {
         with.health.ends(partition);
         (partition, ended)
     }
+}
+
+/// Whether there is something to wait for, since the store was imported.
+async fn carried(store: &AnyStore) -> Result<Carried, DriverError> {
+    let partition = store.partition().id;
+    let Some(noted) = store.carried() else {
+        return Ok(Carried::new(None, partition == LEADER));
+    };
+    let unread = noted.is_unread().await;
+    let unread = unread.map_err(|source| DriverError::Read { partition, source })?;
+    if unread {
+        tracing::info!(
+            partition,
+            "the store was imported, and what was on its way then lies in the inbox of partition 0: no partition takes a verdict from time before that was read once"
+        );
+    }
+    Ok(Carried::new(unread.then_some(noted), partition == LEADER))
 }
 
 /// Ended sagas are kept for as long as is configured.

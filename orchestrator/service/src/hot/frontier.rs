@@ -62,6 +62,11 @@ impl Frontier {
         })
     }
 
+    /// Whether a delivery, and all before it, was acknowledged on the channel in use.
+    pub(crate) const fn has_acknowledged(&self, tag: AckTag) -> bool {
+        tag.epoch == self.epoch && tag.tag <= self.acknowledged
+    }
+
     /// Whether the tag belongs to the channel in use; the first one of a new channel makes that the one in use.
     fn on(&mut self, tag: AckTag) -> bool {
         if tag.epoch > self.epoch {
@@ -105,6 +110,24 @@ mod tests {
         assert_eq!(frontier.advance(), Some(tag(1, 2)));
         frontier.parked(tag(1, 3));
         assert_eq!(frontier.advance(), Some(tag(1, 3)));
+    }
+
+    #[test]
+    fn what_lies_behind_one_that_is_being_put_aside_or_on_another_channel_is_not_acknowledged() {
+        let mut frontier = Frontier::default();
+        frontier.parking(tag(1, 3));
+        frontier.done(tag(1, 5));
+        assert_eq!(frontier.advance(), Some(tag(1, 2)));
+        assert!(frontier.has_acknowledged(tag(1, 2)));
+        assert!(!frontier.has_acknowledged(tag(1, 5)), "3 lies before it");
+        frontier.parked(tag(1, 3));
+        assert_eq!(frontier.advance(), Some(tag(1, 5)));
+        assert!(frontier.has_acknowledged(tag(1, 5)));
+        frontier.done(tag(2, 1));
+        assert!(
+            !frontier.has_acknowledged(tag(1, 5)),
+            "it may come once more"
+        );
     }
 
     #[test]

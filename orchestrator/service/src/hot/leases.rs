@@ -65,14 +65,14 @@ impl Watch {
         self.out.clear();
     }
 
-    /// Lets time pass; sends a marker where somebody is too silent.
-    pub(crate) fn tick(&mut self, table: &mut LeaseTable) {
+    /// Lets time pass; sends a marker where somebody is too silent. `counts`: whether silence says anything; not while reports may lie in another inbox.
+    pub(crate) fn tick(&mut self, table: &mut LeaseTable, counts: bool) {
         let now = Instant::now();
         // Time in which this loop itself stood still (a slow disk) is nobody's silence: heartbeats that came meanwhile are read before it is counted.
         let elapsed = now
             .duration_since(std::mem::replace(&mut self.ticked, now))
             .min(TICK_COUNTED);
-        let hearing = self.is_hearing();
+        let hearing = counts && self.is_hearing();
         while let Some(sent) = self.sending.try_join_next() {
             let Ok((generation, marker, confirmed)) = sent else {
                 continue;

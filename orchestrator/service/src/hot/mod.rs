@@ -8,6 +8,7 @@
 //! dead ──┘                                   └─▶ lanes ─▶ broker ─▶ confirms ─▶ driver.sent
 //! ```
 
+mod carried;
 mod catch_up;
 mod elsewhere;
 mod frontier;
@@ -40,10 +41,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::changes::Changes;
 use crate::clock;
+use crate::cluster::Router;
 use crate::decode::{self, Read};
 use crate::health::Pulse;
 use crate::metrics;
 use crate::types::Types;
+pub(crate) use carried::Carried;
 use catch_up::CatchUp;
 use elsewhere::{Elsewhere, Ours};
 use frontier::Frontier;
@@ -120,6 +123,10 @@ pub(crate) struct Parts<S> {
     pub(crate) turns: Arc<Semaphore>,
     /// Told when what sagas take has changed.
     pub(crate) reserved: Arc<Notify>,
+    /// Whether what an import left on its way was read.
+    pub(crate) carried: Carried,
+    /// What the other members read.
+    pub(crate) router: Arc<Router>,
 }
 
 /// The loop.
@@ -132,6 +139,8 @@ pub(crate) struct HotLoop<S> {
     watch: Watch,
     catch_up: CatchUp,
     probe: Probe,
+    carried: Carried,
+    router: Arc<Router>,
     mail: Mail,
     types: Arc<Types>,
     changes: Arc<Changes>,
@@ -197,6 +206,8 @@ impl<S: Store> HotLoop<S> {
             catch_up: CatchUp::new(publisher.clone(), parts.inbox.clone(), &parts.instance),
             probe: Probe::new(publisher.clone(), parts.inbox.clone(), &parts.instance),
             watch: Watch::new(publisher, parts.inbox, parts.instance),
+            carried: parts.carried,
+            router: parts.router,
             mail: parts.mail,
             types: parts.types,
             changes: parts.changes,
@@ -576,9 +587,9 @@ impl<S: Store> HotLoop<S> {
         self.catch_up.hold();
     }
 
-    /// A marker goes only while the inbox is read: what comes into it before that must lie before the marker.
+    /// A marker goes only while the inbox is read: what comes into it before that must lie before the marker. So must what an import left in another inbox.
     fn catch_up(&mut self) {
-        let ready = self.inbox.is_some() && {
+        let ready = !self.carried.waits() && self.inbox.is_some() && {
             let state = self.bus.borrow();
             matches!(state.publishing, Link::Up { .. }) && epoch(&state.consuming).is_some()
         };
@@ -602,7 +613,14 @@ impl<S: Store> HotLoop<S> {
         }
         self.ticked = Instant::now();
         self.look_at_trial().await;
-        self.watch.tick(self.driver.leases());
+        if self.carried.tick(&self.frontier) {
+            tracing::info!(
+                "what an import left on its way was read; clocks count when this inbox is read as well"
+            );
+            self.hold();
+        }
+        let counts = !self.carried.waits();
+        self.watch.tick(self.driver.leases(), counts);
         self.health.set_figures(self.driver.figures());
         let (parking, stuck) = (self.parking.len(), self.parking.stuck());
         self.health.set_parking(parking, stuck);

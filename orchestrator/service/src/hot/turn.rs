@@ -32,6 +32,7 @@ impl<S: Store> HotLoop<S> {
         let empty = self.pieces.is_empty();
         let told = self.changes.wanted();
         self.driver.note_changes(told);
+        self.driver.write_for(self.router.level());
         let Some(answers) = self.committed().await? else {
             return Ok(());
         };
@@ -193,6 +194,7 @@ impl<S: Store> HotLoop<S> {
                 let over = self.watch.marker_back(&marker, self.driver.leases());
                 self.driver.leases_over(over);
                 if self.catch_up.back(&marker) {
+                    self.carried.read_to(delivery.tag);
                     self.driver.caught_up();
                     tracing::debug!("the inbox is read up to now; clocks count again");
                 }

@@ -214,6 +214,7 @@ impl Replay {
             definition: &definition,
             catalogue: &catalogue,
             sagas: &NoSagas,
+            level: baton_engine::Level::NEWEST,
         };
         Ok(said(|| decide(rules, &mut state, input, clock::now(), 0)))
     }

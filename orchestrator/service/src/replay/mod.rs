@@ -15,6 +15,7 @@
 
 pub(crate) mod edit;
 mod foresee;
+mod given_back;
 mod held;
 mod many;
 mod once_more;

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use baton_engine::Feature;
 use baton_messages::{Event, Timestamp};
-use baton_store::{Arrival, EventRow, TriggerRef, Triggers as _};
+use baton_store::{Arrival, EventRow, Planned, TriggerRef, Triggers as _};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Shared;
@@ -118,6 +119,9 @@ fn said_once(pause: Duration, error: &dyn std::error::Error) {
 fn arrival(shared: &Shared, one: &Incoming, event: &Event, now: Timestamp) -> Option<Arrival> {
     let live = shared.live.borrow().clone();
     let mut planned = live.planned(event, one.secret.as_deref(), now);
+    if !Feature::CancelTrigger.is_read_at(shared.router.level()) {
+        planned = planned.into_iter().map(not_yet).collect();
+    }
     let mut awaited = live.is_awaited(&event.kind);
     if is_mended(event) {
         // for those that refused the first, and for nobody else
@@ -132,4 +136,45 @@ fn arrival(shared: &Shared, one: &Incoming, event: &Event, now: Timestamp) -> Op
         awaited,
         again: one.again.clone(),
     })
+}
+
+/// What cancels is refused while a member is there that cannot read an event which has caused that; its letter is replayed when none is left.
+fn not_yet(planned: Planned) -> Planned {
+    match planned {
+        Planned::Cancel { of, .. } => Planned::Refused {
+            of,
+            error: "an orchestrator of an older version is there (`baton cluster`), which does not know triggers that cancel: replay this when it is gone".to_owned(),
+        },
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn while_an_older_member_is_there_what_cancels_is_refused_and_nothing_else() {
+        let of = TriggerRef {
+            definition: "treat".to_owned(),
+            version: 1,
+            trigger: 1,
+        };
+        let cancel = Planned::Cancel {
+            of: of.clone(),
+            key: "web-7".to_owned(),
+            reason: "over".to_owned(),
+        };
+        let refused = not_yet(cancel);
+        assert!(
+            matches!(&refused, Planned::Refused { of: it, error } if *it == of && error.contains("older version")),
+            "{refused:?}"
+        );
+        let start = Planned::Start {
+            of,
+            saga: baton_messages::SagaId(uuid::Uuid::nil()),
+            key: None,
+        };
+        assert_eq!(not_yet(start.clone()), start);
+    }
 }

@@ -315,6 +315,7 @@ impl Small {
             definition: &self.definition,
             catalogue: &self.catalogue,
             sagas: &NoSagas,
+            level: baton_engine::Level::NEWEST,
         };
         let mut saga = (*world.saga).clone();
         let decides = || decide(rules, &mut saga, input, world.now, 7);

@@ -131,6 +131,12 @@ impl PostgresCluster {
         self.layout.clone()
     }
 
+    /// Hosts and database, without a user and a password.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
     /// The name of this member.
     #[must_use]
     pub fn name(&self) -> &str {

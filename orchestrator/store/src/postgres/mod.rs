@@ -49,6 +49,7 @@ pub use beside::{PostgresSuspects, PostgresTokens};
 pub use cluster::{PARTITIONS, PostgresCluster};
 pub(crate) use fault::is_misfit;
 pub use letters::PostgresLetters;
+pub use moving::PostgresCarried;
 pub use open::PostgresError;
 pub use options::PostgresOptions;
 pub use ownership::Ownership;

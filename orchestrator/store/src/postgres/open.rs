@@ -58,8 +58,8 @@ const MIGRATIONS: [(&str, &str); 13] = [
         include_str!("../../migrations/postgres/V12__hot_path.sql"),
     ),
     (
-        "V13__owed",
-        include_str!("../../migrations/postgres/V13__owed.sql"),
+        "V13__owed_and_carried",
+        include_str!("../../migrations/postgres/V13__owed_and_carried.sql"),
     ),
 ];
 /// Where it stands which of them were applied.

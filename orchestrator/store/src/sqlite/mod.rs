@@ -49,7 +49,7 @@ pub(crate) use columns::is_misfit;
 pub use export::ExportError;
 pub use letters::SqliteLetters;
 pub(crate) use lock::process_and_host;
-pub(crate) use moving::KeyRow;
+pub(crate) use moving::{KeyRow, Mark};
 pub use reader::SqliteReader;
 pub use reservations::SqliteReservations;
 pub use schema::OpenError;
@@ -59,6 +59,7 @@ pub use tokens::SqliteTokens;
 pub use triggers::SqliteTriggers;
 
 use crate::Partition;
+use schema::Purpose;
 use thread::StoreThread;
 pub(crate) use thread::ThreadLost;
 
@@ -107,11 +108,23 @@ impl SqliteStore {
     /// Takes ownership of the file, making it if it is not there, and brings its tables to this version. Blocks for a few milliseconds.
     ///
     /// # Errors
-    /// [`OpenError`]: another orchestrator has it, it is no store or a newer one, or the file system refuses.
+    /// [`OpenError`]: another orchestrator has it, it was moved into a database, it is no store or a newer one, or the file system refuses.
     pub fn open(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, OpenError> {
-        let path = path.as_ref().to_path_buf();
+        Self::taken(path.as_ref(), &options, Purpose::Drive)
+    }
+
+    /// The same, to move it into a database ([`crate::moving::move_into`]): also where an earlier import of it was cut short.
+    ///
+    /// # Errors
+    /// [`OpenError`], as [`Self::open`].
+    pub fn open_to_move(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, OpenError> {
+        Self::taken(path.as_ref(), &options, Purpose::Move)
+    }
+
+    fn taken(path: &Path, options: &SqliteOptions, purpose: Purpose) -> Result<Self, OpenError> {
+        let path = path.to_path_buf();
         let lock = lock::FileLock::take(&path)?;
-        let mut conn = schema::open_for_writing(&path, &options)?;
+        let mut conn = schema::open_for_writing(&path, options, purpose)?;
         let owner = options.owner.clone().unwrap_or_else(process_and_host);
         let partition = schema::take_partition(&mut conn, PARTITION, &owner).map_err(|source| {
             OpenError::Sqlite {
@@ -122,7 +135,7 @@ impl SqliteStore {
         tracing::info!(path = %path.display(), partition = partition.id, epoch = partition.epoch, "store opened");
         let thread =
             StoreThread::start(conn, lock).map_err(|source| OpenError::Thread { source })?;
-        let reader = SqliteReader::new(path, &options)?;
+        let reader = SqliteReader::new(path, options)?;
         Ok(Self {
             partition,
             reader,

@@ -1,9 +1,10 @@
-//! Reading a whole file, table by table, a page at a time: what has to be carried into another store and no other question asks for.
+//! Reading a whole file, table by table, a page at a time: what has to be carried into another store and no other question asks for; and the mark in it that
+//! says where it was carried, which keeps orchestrators off it.
 
 use baton_driver::{ColdRow, LogRow, OwedRow, SagaRow, SnapshotRow, StoreError, SubscriptionRow};
 use baton_engine::definition::EventPattern;
 use baton_messages::{SagaId, StepId, TaskType, Timestamp};
-use rusqlite::{Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use uuid::Uuid;
 
 use super::SqliteStore;
@@ -28,6 +29,42 @@ pub(crate) struct KeyRow {
     pub(crate) until: Timestamp,
 }
 
+/// Where a file was moved to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// Hosts and database; no name of a user and no password.
+    pub(crate) place: String,
+    /// Since when.
+    pub(crate) at: Timestamp,
+    /// Whether the database has everything; else nobody has said so.
+    pub(crate) done: bool,
+}
+
+/// Whether there is a place for the mark: a file of an earlier version has none.
+const MARKED: &str = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'moved'";
+const MARK: &str = "SELECT place, at, done FROM moved";
+const BEGIN: &str = "INSERT INTO moved (one, place, at, done) VALUES (1, ?1, CAST(strftime('%s', 'now') AS INTEGER) * 1000, 0)
+    ON CONFLICT (one) DO UPDATE SET place = excluded.place, at = excluded.at, done = excluded.done";
+const AS_BEFORE: &str = "UPDATE moved SET place = ?1, at = ?2, done = ?3";
+const CLEAR: &str = "DELETE FROM moved";
+const END: &str = "UPDATE moved SET done = 1";
+
+/// Where the file was moved to, where it was or may have been.
+pub(crate) fn mark(conn: &Connection) -> rusqlite::Result<Option<Mark>> {
+    let marked: i64 = conn.query_row(MARKED, [], |row| row.get(0))?;
+    if marked == 0 {
+        return Ok(None);
+    }
+    conn.query_row(MARK, [], |row| {
+        Ok(Mark {
+            place: row.get(0)?,
+            at: instant(row, 1)?,
+            done: row.get(2)?,
+        })
+    })
+    .optional()
+}
+
 const RECORDS: &str = "SELECT r.log_seq, s.id, r.saga_seq, r.entry FROM records r CROSS JOIN sagas s ON s.number = r.saga
     WHERE r.id > ?1 ORDER BY r.id LIMIT ?2";
 const COLD: &str =
@@ -40,13 +77,13 @@ const EVENTS: &str =
     "SELECT seq, received_at, done, effects, body FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2";
 const HISTORY: &str = "SELECT letter, n, at, what, by, why, text, death, properties, body, rowid FROM dead_history WHERE rowid > ?1
     ORDER BY rowid LIMIT ?2";
-const KEYS: &str = "SELECT definition, key, saga, until FROM keys";
+const KEYS: &str = "SELECT definition, key, saga, until FROM keys WHERE (definition, key) > (?1, ?2) ORDER BY definition, key LIMIT ?3";
 
 impl SqliteStore {
     async fn page<T: Send + 'static>(
         &self,
         what: &'static str,
-        work: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<Vec<T>> + Send + 'static,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<Vec<T>> + Send + 'static,
     ) -> Result<Vec<T>, StoreError> {
         self.read(what, move |conn| work(conn).map_err(failed(what)))
             .await
@@ -209,13 +246,60 @@ impl SqliteStore {
         .await
     }
 
-    /// Every key.
-    pub(crate) async fn keys(&self) -> Result<Vec<KeyRow>, StoreError> {
-        self.page("keys", |conn| all(conn, KEYS, [], key)).await
+    /// Keys after this one, of a definition; none has an empty name.
+    pub(crate) async fn keys(
+        &self,
+        (definition, key): (String, String),
+        limit: usize,
+    ) -> Result<Vec<KeyRow>, StoreError> {
+        self.page("keys", move |conn| {
+            all(conn, KEYS, params![definition, key, rows(limit)], key_row)
+        })
+        .await
+    }
+
+    /// Where the file was moved to, where it was or may have been.
+    pub(crate) async fn mark(&self) -> Result<Option<Mark>, StoreError> {
+        self.marked("where it was moved to", mark).await
+    }
+
+    /// From here on nobody drives the file: it is being moved there.
+    pub(crate) async fn begin_mark(&self, place: &str) -> Result<(), StoreError> {
+        let place = place.to_owned();
+        self.marked("that it is being moved", move |conn| {
+            conn.execute(BEGIN, [place]).map(drop)
+        })
+        .await
+    }
+
+    /// Nothing came of that: the mark is what it was before.
+    pub(crate) async fn mark_as(&self, before: Option<Mark>) -> Result<(), StoreError> {
+        self.marked("that it was not moved", move |conn| match before {
+            None => conn.execute(CLEAR, []).map(drop),
+            Some(Mark { place, at, done }) => conn
+                .execute(AS_BEFORE, params![place, int(at.0), done])
+                .map(drop),
+        })
+        .await
+    }
+
+    /// The database has everything.
+    pub(crate) async fn end_mark(&self) -> Result<(), StoreError> {
+        self.marked("that it was moved", |conn| conn.execute(END, []).map(drop))
+            .await
+    }
+
+    async fn marked<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.read(what, move |conn| work(conn).map_err(failed(what)))
+            .await
     }
 }
 
-fn key(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
+fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
     Ok(KeyRow {
         definition: row.get(0)?,
         key: row.get(1)?,

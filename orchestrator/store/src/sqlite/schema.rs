@@ -10,6 +10,7 @@ use rusqlite_migration::{M, Migrations};
 
 use super::SqliteOptions;
 use super::columns::uint;
+use super::moving::{Mark, mark};
 use crate::Partition;
 
 /// Marks the file as ours (SQLite's `application_id`): "BATN".
@@ -43,7 +44,9 @@ pub(crate) const MIGRATIONS: &[M<'static>] = &[
         "../../migrations/sqlite/0014_reservations.sql"
     )),
     M::up(include_str!("../../migrations/sqlite/0015_assigned.sql")),
-    M::up(include_str!("../../migrations/sqlite/0016_owed.sql")),
+    M::up(include_str!(
+        "../../migrations/sqlite/0016_owed_and_moved.sql"
+    )),
 ];
 
 /// Why a store could not be opened.
@@ -91,6 +94,29 @@ pub enum OpenError {
     Foreign {
         /// The file.
         path: PathBuf,
+    },
+    /// Everything in it was moved into a database.
+    #[error(
+        "open store {path}: it was moved to the database at {place}, which has its sagas now; driven from here they would be done twice. Set store.kind to \
+         postgres and store.url to that database, and keep the file aside: it can be read and exported; nothing was changed"
+    )]
+    Moved {
+        /// The store.
+        path: PathBuf,
+        /// Hosts and database.
+        place: String,
+    },
+    /// It is being moved into a database, or that was cut short.
+    #[error(
+        "open store {path}: an import of it into the database at {place} was begun, and did not say how it ended. Start the orchestrator on that database: where \
+         it starts, it has everything. Where it says that an import was not finished, drop the database, make it anew and import again; or, to go on with the \
+         file, drop the database, then `sqlite3 {path} 'DELETE FROM moved'`. Never have both; nothing was changed"
+    )]
+    Moving {
+        /// The store.
+        path: PathBuf,
+        /// Hosts and database.
+        place: String,
     },
     /// There is no store yet.
     #[error(
@@ -161,10 +187,20 @@ pub(crate) fn version_known() -> u32 {
     u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
 }
 
+/// What a file is taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Its sagas are driven.
+    Drive,
+    /// It is moved into a database, also where an earlier import of it was cut short.
+    Move,
+}
+
 /// Opens the one connection that writes.
 pub(crate) fn open_for_writing(
     path: &Path,
     options: &SqliteOptions,
+    purpose: Purpose,
 ) -> Result<Connection, OpenError> {
     let failed = |source| OpenError::Sqlite {
         path: path.to_path_buf(),
@@ -177,6 +213,7 @@ pub(crate) fn open_for_writing(
     conn.busy_timeout(Duration::from_millis(options.busy_timeout_ms))
         .map_err(failed)?;
     check_kind(&conn, path)?;
+    check_place(&conn, path, purpose)?;
     pragmas(&conn, options).map_err(failed)?;
     Migrations::from_slice(MIGRATIONS)
         .to_latest(&mut conn)
@@ -274,6 +311,21 @@ fn check_kind(conn: &Connection, path: &Path) -> Result<u32, OpenError> {
         });
     }
     Ok(found)
+}
+
+/// Refuses a file whose sagas a database has, or may have.
+fn check_place(conn: &Connection, path: &Path, purpose: Purpose) -> Result<(), OpenError> {
+    let found = mark(conn).map_err(|source| OpenError::Sqlite {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    let path = path.to_path_buf();
+    match found {
+        None => Ok(()),
+        Some(Mark { place, done, .. }) if done => Err(OpenError::Moved { path, place }),
+        Some(_) if purpose == Purpose::Move => Ok(()),
+        Some(Mark { place, .. }) => Err(OpenError::Moving { path, place }),
+    }
 }
 
 /// Full durability at each commit: the log is synced before a commit returns.

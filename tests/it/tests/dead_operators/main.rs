@@ -5,6 +5,7 @@ mod at_broker;
 mod command_line;
 mod edits;
 mod elsewhere;
+mod given_back;
 mod left_over;
 mod losses;
 mod outcomes;

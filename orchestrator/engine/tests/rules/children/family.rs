@@ -134,6 +134,7 @@ impl Family {
             definition: defined(&self.definitions, &named.0, named.1).unwrap(),
             catalogue: &self.catalogue,
             sagas: &NoSagas,
+            level: baton_engine::Level::NEWEST,
         };
         let (state, entries) = self
             .sagas

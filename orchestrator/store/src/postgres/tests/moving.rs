@@ -22,7 +22,7 @@ use crate::suite::samples::{
 };
 use crate::tokens::{TokenRow, TokenStore as _};
 use crate::triggers::{Arrival, Claim, Planned, ScheduleRow, TriggerRef, Triggers};
-use crate::{SqliteOptions, SqliteStore};
+use crate::{OpenError, SqliteOptions, SqliteStore};
 
 /// A file with something in every table, most of it in flight.
 async fn filled(path: &std::path::Path) -> SqliteStore {
@@ -320,7 +320,138 @@ async fn a_file_moved_into_a_database_is_the_same_and_goes_on() {
 
     database.close().await.unwrap();
     let refused = move_into(&mut file, &cluster, |_| Vec::new()).await;
+    assert!(
+        matches!(refused, Err(MoveError::Moved { .. })),
+        "{refused:?}"
+    );
+    let other = folder.path().join("other.db");
+    let mut other = SqliteStore::open(other, SqliteOptions::default()).unwrap();
+    let refused = move_into(&mut other, &cluster, |_| Vec::new()).await;
     assert!(matches!(refused, Err(MoveError::NotEmpty)), "{refused:?}");
+    assert_eq!(other.mark().await.unwrap(), None, "it was left as it is");
+    cluster.close();
+    other.close().await.unwrap();
+    file.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_was_moved_is_driven_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("baton.db");
+    let mut file = filled(&path).await;
+    let subject = FreshDatabase::new().await;
+    let cluster = cluster(&subject, 4).await;
+    let moved = move_into(&mut file, &cluster, |_| Vec::new()).await;
+    assert_eq!(moved.unwrap(), MOVED);
+    file.close().await.unwrap();
+    let refused = SqliteStore::open(&path, SqliteOptions::default()).unwrap_err();
+    let said = refused.to_string();
+    assert!(
+        matches!(&refused, OpenError::Moved { place, .. } if place == cluster.place()),
+        "{said}"
+    );
+    // what was on its way to it lies in the inbox of the first partition, for all of them
+    for partition in [0, 3] {
+        let store = cluster.take(partition).await.unwrap().unwrap();
+        let carried = store.carried();
+        assert_eq!(carried.is_unread().await.unwrap(), partition == 0);
+        carried.was_read().await.unwrap();
+        assert!(!carried.is_unread().await.unwrap());
+        store.close().await.unwrap();
+    }
+    cluster.close();
+}
+
+#[tokio::test]
+async fn a_file_whose_import_came_to_nothing_is_driven_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("baton.db");
+    let mut file = filled(&path).await;
+    let subject = FreshDatabase::new().await;
+    let cluster = cluster(&subject, 4).await;
+    let client = subject.database.client().await;
+    let broken = "ALTER TABLE dead_history RENAME TO gone";
+    client.batch_execute(broken).await.unwrap();
+    let failed = move_into(&mut file, &cluster, |_| Vec::new()).await;
+    assert!(
+        matches!(failed, Err(MoveError::Store(_) | MoveError::Commit(_))),
+        "{failed:?}"
+    );
+    cluster.close();
+    file.close().await.unwrap();
+    let file = SqliteStore::open(&path, SqliteOptions::default()).unwrap();
+    file.close().await.unwrap();
+    let options = subject.options();
+    let refused = PostgresCluster::open(&options, Some(4), "1").await;
+    let half = matches!(&refused, Err(PostgresError::Partitions { .. }));
+    assert!(half, "nobody drives what is half there");
+}
+
+/// The database may have everything: whoever imported it could not be told, or died before it had written that down.
+#[tokio::test]
+async fn a_file_of_which_nobody_knows_whether_it_was_moved_is_driven_by_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("baton.db");
+    let mut file = filled(&path).await;
+    let subject = FreshDatabase::new().await;
+    let cluster = cluster(&subject, 4).await;
+    let client = subject.database.client().await;
+    let late = "CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'late'; END $$;
+        CREATE TRIGGER late BEFORE UPDATE ON slices FOR EACH ROW WHEN (NEW.partition >= 0) EXECUTE FUNCTION late()";
+    client.batch_execute(late).await.unwrap();
+    let failed = move_into(&mut file, &cluster, |_| Vec::new()).await;
+    assert!(
+        matches!(&failed, Err(MoveError::Unsure { place, .. }) if place == cluster.place()),
+        "{failed:?}"
+    );
+    cluster.close();
+    file.close().await.unwrap();
+    let refused = SqliteStore::open(&path, SqliteOptions::default()).unwrap_err();
+    let said = refused.to_string();
+    assert!(matches!(refused, OpenError::Moving { .. }), "{said}");
+
+    // into another one, as that says
+    let another = FreshDatabase::new().await;
+    let into = self::cluster(&another, 4).await;
+    let mut file = SqliteStore::open_to_move(&path, SqliteOptions::default()).unwrap();
+    let moved = move_into(&mut file, &into, |_| Vec::new()).await;
+    assert_eq!(moved.unwrap(), MOVED);
+    into.close();
+    file.close().await.unwrap();
+    let refused = SqliteStore::open_to_move(&path, SqliteOptions::default()).unwrap_err();
+    let said = refused.to_string();
+    assert!(
+        matches!(&refused, OpenError::Moved { place, .. } if place == into.place()),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn keys_are_moved_however_many_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut file = SqliteStore::open(folder.path().join("a.db"), SqliteOptions::default()).unwrap();
+    // some pages of them, each held for long
+    for first in [0, 600, 1_200] {
+        let arrivals = (first..first + 600).map(|n| {
+            let mut one = arrival(n);
+            if let Some(Planned::Start { key, .. }) = one.planned.first_mut() {
+                let (key_of, until) = (format!("key-{n}"), at(1_000_000));
+                *key = Some(Claim { key: key_of, until });
+            }
+            one
+        });
+        let arrivals = arrivals.collect();
+        file.triggers().take_in(arrivals).await.unwrap();
+    }
+    let subject = FreshDatabase::new().await;
+    let cluster = cluster(&subject, 1).await;
+    move_into(&mut file, &cluster, |_| Vec::new())
+        .await
+        .unwrap();
+    let kept = "SELECT count(*), count(DISTINCT key) FROM keys";
+    let client = subject.database.client().await;
+    let row = client.query_one(kept, &[]).await.unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (1_800, 1_800));
     cluster.close();
     file.close().await.unwrap();
 }

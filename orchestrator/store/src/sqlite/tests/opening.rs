@@ -8,7 +8,8 @@ use crate::suite::Subject;
 use crate::suite::audit::asked;
 use crate::suite::samples::starts;
 use crate::{
-    AuditLog as _, ExportError, OpenError, SqliteAudit, SqliteOptions, SqliteReader, SqliteStore,
+    AuditLog as _, ExportError, OpenError, Reader as _, SqliteAudit, SqliteOptions, SqliteReader,
+    SqliteStore,
 };
 use baton_driver::Store;
 use baton_messages::AuditCheck;
@@ -60,6 +61,49 @@ async fn a_newer_file_is_refused_unchanged() {
         );
     }
     assert_eq!(std::fs::read(subject.path()).unwrap(), before);
+}
+
+/// Driven as well from the file, the sagas of the database would be done twice.
+#[tokio::test]
+async fn a_file_that_was_moved_is_driven_by_nobody_and_read_by_all() {
+    let (mut subject, folder) = (TempStore::new(), tempfile::tempdir().unwrap());
+    let options = SqliteOptions::default;
+    let (mut store, mine) = subject.open().await;
+    store.commit(starts(mine, 1, 0..3)).await.unwrap();
+    store.begin_mark("db.example.com/sagas").await.unwrap();
+    subject.close(store).await;
+    let refused = SqliteStore::open(subject.path(), options()).unwrap_err();
+    let said = refused.to_string();
+    assert!(matches!(refused, OpenError::Moving { .. }), "{said}");
+    assert!(said.contains("db.example.com/sagas"), "{said}");
+
+    // nothing came of it
+    let store = SqliteStore::open_to_move(subject.path(), options()).unwrap();
+    store.mark_as(None).await.unwrap();
+    subject.close(store).await;
+    let (store, _) = subject.open().await;
+    store.begin_mark("db.example.com/others").await.unwrap();
+    store.end_mark().await.unwrap();
+    subject.close(store).await;
+    let before = std::fs::read(subject.path()).unwrap();
+    for refused in [
+        SqliteStore::open(subject.path(), options()).unwrap_err(),
+        SqliteStore::open_to_move(subject.path(), options()).unwrap_err(),
+    ] {
+        let said = refused.to_string();
+        assert!(
+            matches!(&refused, OpenError::Moved { place, .. } if place == "db.example.com/others"),
+            "{said}"
+        );
+    }
+    assert_eq!(std::fs::read(subject.path()).unwrap(), before);
+
+    let reader = SqliteReader::open(subject.path(), &options()).unwrap();
+    assert_eq!(reader.counts().await.unwrap().log_rows, 3);
+    let copy = folder.path().join("copy.db");
+    reader.export(&copy).await.unwrap();
+    let refused = SqliteStore::open(&copy, options()).unwrap_err();
+    assert!(matches!(refused, OpenError::Moved { .. }), "{refused}");
 }
 
 #[tokio::test]
