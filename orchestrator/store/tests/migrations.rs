@@ -6,7 +6,7 @@ use std::path::Path;
 use baton_messages::audit::audit_hash;
 
 /// Each with the SHA-256 of its text.
-const LANDED: [(&str, &str); 26] = [
+const LANDED: [(&str, &str); 27] = [
     (
         "postgres/V1__init.sql",
         "c53933d032a60e438865479585f894ccab7b5c331ca6f3bdff3183b59924801b",
@@ -50,6 +50,10 @@ const LANDED: [(&str, &str); 26] = [
     (
         "postgres/V11__assigned.sql",
         "d8706de4bce2203728ead842a7cc381702953dd5a2499ca5ee848dc60b231ae6",
+    ),
+    (
+        "postgres/V12__hot_path.sql",
+        "52f3d7928e646ae7b475c503bc50deb0667a2ade63942499a1cc18db1e3013d7",
     ),
     (
         "sqlite/0001_init.sql",
