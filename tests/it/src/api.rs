@@ -36,15 +36,19 @@ pub struct Answer {
 
 impl Api {
     pub(crate) fn at(url: &str, token: &str) -> Self {
-        let http = reqwest::Client::builder()
-            .timeout(REQUEST_LIMIT)
-            .no_proxy()
-            .build()
-            .expect("an HTTP client can be built");
         Self {
             url: url.to_owned(),
             token: token.to_owned(),
-            http,
+            http: client(REQUEST_LIMIT),
+        }
+    }
+
+    /// The same API, whose answers may take so long.
+    #[must_use]
+    pub fn within(&self, limit: Duration) -> Self {
+        Self {
+            http: client(limit),
+            ..self.clone()
         }
     }
 
@@ -284,6 +288,11 @@ impl Api {
             }
         }
     }
+}
+
+fn client(limit: Duration) -> reqwest::Client {
+    let client = reqwest::Client::builder().timeout(limit).no_proxy();
+    client.build().expect("an HTTP client can be built")
 }
 
 fn text(value: &Value) -> String {

@@ -1,21 +1,23 @@
-//! Several hosts: three nodes of one broker, a database, orchestrators and workers, each on a host of its own, whose link can be cut.
+//! Several hosts: three nodes of one broker, a database, orchestrators and workers, each on a host of its own, whose link can be cut. Where this machine has no hosts to
+//! give, that is said, and all of it runs on loopback: relays stand in place of links.
 #![expect(
     clippy::print_stderr,
     reason = "that a node had to be helped is a figure people read"
 )]
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use baton_harness::{
-    Broker, Database, Host, Launch, Ledger, Minority, Net, Postgres, Process, Vhost, await_some,
-    await_until, binaries, postgres,
+    Broker, Database, Direction, Host, Launch, Ledger, Minority, Net, Place, Postgres, Process,
+    Proxy, Vhost, await_some, await_until, binaries, not_tested, postgres,
 };
 use serde_json::json;
 
-use crate::system::{TOKEN, variable};
+use crate::system::{TOKEN, free_port, variable};
 use crate::{AFTER_A_LEASE, Api, Cli, Ran};
 
 /// Nodes of the broker: with two of them it goes on.
@@ -32,6 +34,45 @@ const WHOLE_LIMIT: Duration = Duration::from_secs(360);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// As many partitions as a database is made with.
 pub const PARTITIONS: i64 = 8;
+/// Set to anything, it has every site on this machine's own loopback, as one is where there are no hosts to be had.
+pub const LOOPBACK_ENV: &str = "BATON_SITES_ON_LOOPBACK";
+
+/// Where something runs, and what its link can suffer.
+#[derive(Debug)]
+pub enum Spot {
+    /// A host of its own.
+    Host(Host),
+    /// This machine's loopback, where these relays lead to it, or away from it.
+    Relays(Vec<Arc<Proxy>>),
+}
+
+impl Spot {
+    /// Cuts its link: nothing comes or goes, and nobody is told.
+    pub fn cut(&self) {
+        match self {
+            Self::Host(host) => host.cut(),
+            Self::Relays(relays) => relays.iter().for_each(|relay| relay.hold(Direction::Both)),
+        }
+    }
+
+    /// Heals its link.
+    pub fn heal(&self) {
+        match self {
+            Self::Host(host) => host.heal(),
+            Self::Relays(relays) => relays.iter().for_each(|relay| relay.resume()),
+        }
+    }
+
+    fn place(&self) -> Place {
+        match self {
+            Self::Host(host) => host.place(),
+            Self::Relays(_) => Place::default(),
+        }
+    }
+}
+
+/// Relays of one client: to each node of the broker, then to the database.
+type Relays = Vec<Arc<Proxy>>;
 
 /// All of it. Fields end in this order: processes before what they use.
 #[derive(Debug)]
@@ -39,90 +80,177 @@ pub struct Site {
     /// Who drives sagas.
     pub orchestrators: Vec<Member>,
     /// Who acts.
-    pub workers: Vec<(Host, Process)>,
+    pub workers: Vec<(Spot, Process)>,
     /// What was done to the world; on this machine's own end of the network.
     pub ledger: Ledger,
     /// The virtual host.
     pub vhost: Vhost,
     /// The nodes of the broker, each with its host.
-    pub brokers: Vec<(Host, Broker)>,
+    pub brokers: Vec<(Spot, Broker)>,
     /// The database that all orchestrators share.
     pub database: Database,
     /// Its server.
-    pub postgres: (Host, Postgres),
+    pub postgres: (Spot, Postgres),
     asks: AtomicUsize,
     dir: PathBuf,
-    _net: Net,
+    _net: Option<Net>,
 }
 
 /// One orchestrator on its host.
 #[derive(Debug)]
 pub struct Member {
     /// Its host.
-    pub host: Host,
+    pub host: Spot,
     /// It.
     pub process: Process,
     /// Its API.
     pub api: Api,
 }
 
-impl Site {
-    /// Starts so many orchestrators and workers, and waits until they share the partitions and take tasks.
-    ///
-    /// # Errors
-    /// Why this machine cannot have several hosts.
-    pub async fn start(orchestrators: usize, workers: usize) -> Result<Self> {
-        Self::start_with(orchestrators, workers, Minority::Pauses).await
-    }
+/// What a site stands on: the nodes of its broker, its database, and who is to be started.
+struct Ground {
+    net: Option<Net>,
+    nodes: Vec<(Spot, Broker)>,
+    postgres: (Spot, Postgres),
+    ledger: Ledger,
+    /// Each with its relays, where it has no host of its own.
+    clients: Vec<(Spot, Relays)>,
+}
 
-    /// As [`Self::start`], with nodes that do this when they see no majority of them.
-    ///
-    /// # Errors
-    /// Why this machine cannot have several hosts.
-    pub async fn start_with(
-        orchestrators: usize,
-        workers: usize,
-        minority: Minority,
-    ) -> Result<Self> {
-        let net = Net::new()?;
+impl Ground {
+    /// A host for everything.
+    async fn of_hosts(net: Net, clients: usize, minority: Minority) -> Result<Self> {
         let mut hosts = Vec::new();
         for _ in 0..BROKERS {
             hosts.push(net.host()?);
         }
-        let nodes = Broker::cluster(&hosts, minority).await;
-        await_whole(&nodes[0], BROKERS).await;
-        let vhost = nodes[0].vhost().await;
-        vhost.await_up().await;
         let host = net.host()?;
+        let mut spots = Vec::new();
+        for _ in 0..clients {
+            spots.push((Spot::Host(net.host()?), Relays::new()));
+        }
+        let nodes = Broker::cluster(&hosts, minority).await;
         let server = Postgres::own(postgres::Options::default().on(host.place())).await;
-        let database = server.database().await;
         let ledger = Ledger::start_at(net.gateway()).await;
+        Ok(Self {
+            net: Some(net),
+            nodes: hosts.into_iter().map(Spot::Host).zip(nodes).collect(),
+            postgres: (Spot::Host(host), server),
+            ledger,
+            clients: spots,
+        })
+    }
+
+    /// All of it on loopback. A client reaches the broker and the database through relays of its own: they are cut where a link would be, and the nodes of the broker
+    /// see each other all the time.
+    async fn of_loopback(clients: usize, minority: Minority) -> Self {
+        let nodes = Broker::cluster_here(BROKERS, minority).await;
+        let server = Postgres::own(postgres::Options::default()).await;
+        let mut ports: Vec<u16> = nodes.iter().map(Broker::amqp_port).collect();
+        ports.push(server.port());
+        let mut of_clients: Vec<Relays> = Vec::new();
+        for _ in 0..clients {
+            let mut relays = Relays::new();
+            for port in &ports {
+                relays.push(Arc::new(Proxy::to_port(*port).await));
+            }
+            of_clients.push(relays);
+        }
+        let leading_to = |place: usize| {
+            let relays = of_clients.iter().filter_map(|of| of.get(place).cloned());
+            Spot::Relays(relays.collect())
+        };
+        let nodes = nodes.into_iter().enumerate();
+        Self {
+            net: None,
+            nodes: nodes
+                .map(|(place, node)| (leading_to(place), node))
+                .collect(),
+            postgres: (leading_to(BROKERS), server),
+            ledger: Ledger::start().await,
+            clients: of_clients
+                .iter()
+                .map(|relays| (Spot::Relays(relays.clone()), relays.clone()))
+                .collect(),
+        }
+    }
+}
+
+/// Hosts of the test's own, unless this machine has none or they are not wanted.
+fn hosts() -> Result<Net> {
+    ensure!(
+        std::env::var_os(LOOPBACK_ENV).is_none(),
+        "{LOOPBACK_ENV} is set"
+    );
+    Net::new()
+}
+
+impl Site {
+    /// Starts so many orchestrators and workers, and waits until they share the partitions and take tasks. Where this machine has no hosts to give, that is said, and all of
+    /// it runs on loopback.
+    pub async fn start(orchestrators: usize, workers: usize) -> Self {
+        Self::start_with(orchestrators, workers, Minority::Pauses).await
+    }
+
+    /// As [`Self::start`], with nodes that do this when they see no majority of them.
+    pub async fn start_with(orchestrators: usize, workers: usize, minority: Minority) -> Self {
+        let clients = orchestrators + workers;
+        let ground = match hosts() {
+            Ok(net) => Ground::of_hosts(net, clients, minority).await,
+            Err(why) => Err(why),
+        };
+        let ground = match ground {
+            Ok(ground) => ground,
+            Err(why) => {
+                let what =
+                    "nodes of a broker that lose sight of each other, and links of whole hosts";
+                not_tested(&format!(
+                    "{what}: {why:#}; all of it runs on loopback, with relays in place of links"
+                ));
+                Ground::of_loopback(clients, minority).await
+            }
+        };
+        Self::on(ground, orchestrators).await
+    }
+
+    /// As [`Self::start`], on loopback, whatever this machine has to give.
+    pub async fn start_on_loopback(orchestrators: usize, workers: usize) -> Self {
+        let clients = orchestrators + workers;
+        let ground = Ground::of_loopback(clients, Minority::Pauses).await;
+        Self::on(ground, orchestrators).await
+    }
+
+    async fn on(ground: Ground, orchestrators: usize) -> Self {
+        await_whole(&ground.nodes[0].1, BROKERS).await;
+        let vhost = ground.nodes[0].1.vhost().await;
+        vhost.await_up().await;
         let mut site = Self {
             orchestrators: Vec::new(),
             workers: Vec::new(),
-            ledger,
+            ledger: ground.ledger,
             vhost,
-            brokers: hosts.into_iter().zip(nodes).collect(),
-            database,
-            postgres: (host, server),
+            brokers: ground.nodes,
+            database: ground.postgres.1.database().await,
+            postgres: ground.postgres,
             asks: AtomicUsize::new(0),
             dir: binaries::fresh_dir("site"),
-            _net: net.clone(),
+            _net: ground.net,
         };
         site.set_up_broker().await;
-        for number in 0..orchestrators {
-            let member = site.orchestrator(net.host()?, number);
-            site.orchestrators.push(member);
+        for (number, (spot, relays)) in ground.clients.into_iter().enumerate() {
+            if number < orchestrators {
+                let member = site.orchestrator(spot, &relays, number);
+                site.orchestrators.push(member);
+            } else {
+                let process = site.worker(&spot, &relays);
+                site.workers.push((spot, process));
+            }
         }
-        for _ in 0..workers {
-            let host = net.host()?;
-            let process = site.worker(&host);
-            site.workers.push((host, process));
-        }
+        let workers = site.workers.len();
         site.await_shared(orchestrators).await;
         site.await_taken("test.effect@1", workers).await;
         site.await_taken("test.effect-late@1", workers).await;
-        Ok(site)
+        site
     }
 
     /// Queues, spread over the nodes, and policies, as an administrator would.
@@ -167,27 +295,40 @@ impl Site {
     }
 
     /// Every node, for whoever connects: the first that answers is taken.
-    fn addresses(&self) -> String {
-        let url = |(_, node): &(Host, Broker)| self.vhost.url_at(node.address(), node.amqp_port());
-        self.brokers.iter().map(url).collect::<Vec<_>>().join(",")
+    fn addresses(&self, relays: &[Arc<Proxy>]) -> String {
+        let url = |(place, (_, node)): (usize, &(Spot, Broker))| match relays.get(place) {
+            Some(relay) => self.vhost.url_through(relay.port()),
+            None => self.vhost.url_at(node.address(), node.amqp_port()),
+        };
+        let urls = self.brokers.iter().enumerate().map(url);
+        urls.collect::<Vec<_>>().join(",")
     }
 
-    fn orchestrator(&self, host: Host, number: usize) -> Member {
+    fn database_url(&self, relays: &[Arc<Proxy>]) -> String {
+        let url = match relays.get(BROKERS) {
+            Some(relay) => self.database.url_through(relay.port()),
+            None => self.database.url(),
+        };
+        format!("{url}?sslmode=disable")
+    }
+
+    fn orchestrator(&self, host: Spot, relays: &[Arc<Proxy>], number: usize) -> Member {
         let data = self.dir.join(format!("orchestrator-{number}"));
-        let listen = format!("{}:{PORT}", host.address());
+        let port = match &host {
+            Spot::Host(_) => PORT,
+            Spot::Relays(_) => free_port(),
+        };
+        let listen = format!("{}:{port}", host.place().address());
         let api = Api::at(&format!("http://{listen}"), TOKEN);
         let process = Launch::binary("baton-orchestrator")
             .env("NO_COLOR", "1")
             .env(variable("store.data_dir"), data)
-            .env(variable("bus.addresses"), self.addresses())
+            .env(variable("bus.addresses"), self.addresses(relays))
             .env(variable("bus.reconnect_ms_max"), "1000")
             .env(variable("http.listen"), listen)
             .env(variable("http.token"), TOKEN)
             .env(variable("store.kind"), "postgres")
-            .env(
-                variable("store.url"),
-                format!("{}?sslmode=disable", self.database.url()),
-            )
+            .env(variable("store.url"), self.database_url(relays))
             .env(variable("store.lease_ms"), LEASE_MS)
             .env(variable("store.connect_timeout_ms"), "1000")
             .env(variable("service.instance"), format!("o{number}"))
@@ -196,10 +337,10 @@ impl Site {
         Member { host, process, api }
     }
 
-    fn worker(&self, host: &Host) -> Process {
+    fn worker(&self, host: &Spot, relays: &[Arc<Proxy>]) -> Process {
         Launch::binary("baton-worker")
             .env("NO_COLOR", "1")
-            .env(variable("bus.addresses"), self.addresses())
+            .env(variable("bus.addresses"), self.addresses(relays))
             .env(variable("bus.reconnect_ms_max"), "1000")
             .env(variable("http.listen"), "off")
             .env(variable("worker.heartbeat_ms"), "300")

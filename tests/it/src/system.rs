@@ -586,7 +586,7 @@ fn with_all(launch: Launch, env: &[(String, String)]) -> Launch {
 }
 
 /// A port that is free now and that the kernel gives to no outgoing connection: an orchestrator that is killed must find it again.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     loop {
         let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
         let port = 12_000 + u16::try_from((high ^ low) % 8_000).unwrap_or_default();

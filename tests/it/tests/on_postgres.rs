@@ -1,4 +1,4 @@
-//! The whole system on PostgreSQL: the same promise as on SQLite, and what only a database brings: it may be away. Several orchestrators on one: `cluster.rs`.
+//! The whole system on PostgreSQL: the same promise as on SQLite, and what only a database brings: it may be away. Several orchestrators on one: `cluster`.
 
 use std::time::Duration;
 

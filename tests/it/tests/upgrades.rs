@@ -320,7 +320,7 @@ async fn a_move_that_meets_reports_loses_none_of_them() {
     }
 }
 
-/// Any page takes what a definition's sagas are, wherever they are driven: see `cluster.rs`; here the bounds of a page, and that each saga is told once.
+/// Any page takes what a definition's sagas are, wherever they are driven: see `cluster`; here the bounds of a page, and that each saga is told once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_are_bounded_and_name_each_saga_once() {
     let system = Setup::workers(0).start().await;

@@ -46,11 +46,8 @@ fn failed(found: &Checked, catalogue: &Catalogue, input: &Value) -> Vec<(String,
     let rules = Rules {
         definition: found.definition.as_ref().unwrap(),
         catalogue,
-<<<<<<< HEAD
         sagas: &NoSagas,
-=======
         level: baton_engine::Level::NEWEST,
->>>>>>> h-r4d
     };
     let mut state = SagaState::new(SagaId(Uuid::from_u128(7)));
     let start = Input::Start(Start {

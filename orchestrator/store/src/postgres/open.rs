@@ -306,13 +306,28 @@ pub(crate) async fn migrate(client: &mut Object, place: &str) -> Result<(u32, u3
 
 /// One transaction for all of them. Whoever comes second finds nothing left to do.
 async fn apply(client: &mut Object) -> Result<(), refinery::Error> {
+    let plain: &mut tokio_postgres::Client = client;
+    runner()?.run_async(plain).await?;
+    Ok(())
+}
+
+/// As an older program leaves a database whose tables it makes.
+#[cfg(test)]
+pub(crate) async fn make_as_of(
+    client: &mut tokio_postgres::Client,
+    version: i32,
+) -> Result<(), refinery::Error> {
+    let runner = runner()?.set_target(refinery::Target::Version(version));
+    runner.run_async(client).await?;
+    Ok(())
+}
+
+fn runner() -> Result<Runner, refinery::Error> {
     let migrations = MIGRATIONS
         .iter()
         .map(|(name, sql)| Migration::unapplied(name, sql))
         .collect::<Result<Vec<_>, _>>()?;
     let mut runner = Runner::new(&migrations).set_grouped(true);
     runner.set_migration_table_name(HISTORY);
-    let plain: &mut tokio_postgres::Client = client;
-    runner.run_async(plain).await?;
-    Ok(())
+    Ok(runner)
 }

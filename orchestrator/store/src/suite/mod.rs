@@ -12,6 +12,7 @@ pub mod audit;
 pub mod commits;
 pub mod items;
 pub mod letters;
+pub mod migrated;
 pub mod outcomes;
 pub mod purging;
 pub mod random;

@@ -19,7 +19,7 @@ use tokio::sync::OnceCell;
 
 pub use management::Management;
 pub(crate) use management::segment;
-use node::{Node, Running};
+use node::{Epmd, Node, Running};
 pub use shared::SHARED_ENV;
 
 use crate::{Host, PASSWORD, Place, USER, Vhost, binaries};
@@ -43,6 +43,8 @@ struct Cluster {
     cookie: String,
     nodes: Vec<String>,
     minority: Minority,
+    /// What one of several on this machine itself is called, and by what they find each other.
+    here: Option<(String, Arc<Epmd>)>,
 }
 
 /// What a node does that sees no majority of the nodes of its broker.
@@ -99,6 +101,8 @@ struct Inner {
     owned: bool,
     /// Keeps the reaper off a shared broker.
     _claim: Option<std::fs::File>,
+    /// What it has in common with the other nodes on this machine; it ends with the last of them.
+    _epmd: Option<Arc<Epmd>>,
 }
 
 impl Broker {
@@ -113,6 +117,7 @@ impl Broker {
                 running: Mutex::new(None),
                 owned: false,
                 _claim: Some(claim.users),
+                _epmd: None,
             };
             anyhow::Ok(Self(Arc::new(inner)))
         });
@@ -134,6 +139,10 @@ impl Broker {
             running: Mutex::new(Some(running)),
             owned: true,
             _claim: None,
+            _epmd: options
+                .cluster
+                .and_then(|cluster| cluster.here)
+                .map(|(_, epmd)| epmd),
         };
         Self(Arc::new(inner))
     }
@@ -147,6 +156,7 @@ impl Broker {
                 .map(|host| node::named(&host.place()))
                 .collect(),
             minority,
+            here: None,
         };
         let starting = hosts.iter().map(|host| {
             Self::own(Options {
@@ -156,6 +166,26 @@ impl Broker {
             })
         });
         // side by side: each looks for the others
+        futures::future::join_all(starting).await
+    }
+
+    /// So many nodes of one broker on this machine itself, for where there are no hosts of their own. Panics when they cannot be started.
+    pub async fn cluster_here(nodes: usize, minority: Minority) -> Vec<Self> {
+        let epmd = Epmd::start();
+        let epmd = Arc::new(epmd.unwrap_or_else(|error| panic!("no broker here: {error:#}")));
+        let cookie = uuid::Uuid::new_v4().simple().to_string();
+        let names: Vec<String> = (1..=nodes).map(|number| epmd.named(number)).collect();
+        let starting = names.iter().map(|name| {
+            Self::own(Options {
+                cluster: Some(Cluster {
+                    cookie: cookie.clone(),
+                    nodes: names.clone(),
+                    minority,
+                    here: Some((name.clone(), epmd.clone())),
+                }),
+                ..Options::default()
+            })
+        });
         futures::future::join_all(starting).await
     }
 

@@ -42,6 +42,9 @@ pub(crate) struct Node {
     epmd_port: u16,
     pub(crate) beam_pid: Option<u32>,
     epmd_pid: Option<u32>,
+    /// Whether the epmd is not its own.
+    #[serde(default)]
+    shares_epmd: bool,
     #[serde(default)]
     pub(crate) place: Place,
 }
@@ -49,33 +52,82 @@ pub(crate) struct Node {
 /// The processes of a node that this process has started: killed when this is dropped, or left running on purpose.
 #[derive(Debug)]
 pub(crate) struct Running {
-    epmd: Child,
+    epmd: Option<Child>,
     beam: Child,
     detached: bool,
+}
+
+/// By what several nodes on this machine find each other.
+#[derive(Debug)]
+pub(crate) struct Epmd {
+    child: Child,
+    port: u16,
+}
+
+impl Epmd {
+    /// Starts one on a port that is free now.
+    pub(crate) fn start() -> Result<Self> {
+        let [port] = ports::free();
+        let child = start_epmd(&Place::default(), port, Stdio::null())?;
+        watchdog::watch(child.id());
+        Ok(Self { child, port })
+    }
+
+    /// What a node is called by the others; no other broker of this machine has it.
+    pub(crate) fn named(&self, number: usize) -> String {
+        format!("baton{}n{number}@localhost", self.port)
+    }
+}
+
+impl Drop for Epmd {
+    fn drop(&mut self) {
+        end_child(&mut self.child);
+        watchdog::leave(self.child.id());
+    }
+}
+
+fn start_epmd(place: &Place, port: u16, log: Stdio) -> Result<Child> {
+    place
+        .command("epmd")
+        .args([
+            "-port",
+            &port.to_string(),
+            "-address",
+            &place.address().to_string(),
+        ])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .process_group(0)
+        .spawn()
+        .context("cannot start epmd: install Debian's package rabbitmq-server")
 }
 
 impl Node {
     /// Lays out the folder of a new node on ports that are free now. Nothing is started.
     pub(crate) fn lay_out(dir: &Path, options: &Options) -> Result<Self> {
         let [amqp_port, tls_port, management_port, dist_port, epmd_port] = ports::free();
+        let here = options.cluster.as_ref().map(|cluster| &cluster.here);
         let node = Self {
             dir: dir.to_owned(),
-            name: match options.cluster {
+            name: match here {
                 None => format!("baton{amqp_port}@localhost"),
-                Some(_) => named(&options.place),
+                Some(None) => named(&options.place),
+                Some(Some((name, _))) => name.clone(),
             },
             amqp_port,
             tls_port,
             management_port,
             dist_port,
-            // the nodes of one broker look for each other at the same port, each on a host of its own
-            epmd_port: if options.cluster.is_some() {
-                EPMD_PORT
-            } else {
-                epmd_port
+            epmd_port: match here {
+                None => epmd_port,
+                // the nodes of one broker look for each other at the same port, each on a host of its own
+                Some(None) => EPMD_PORT,
+                Some(Some((_, epmd))) => epmd.port,
             },
             beam_pid: None,
             epmd_pid: None,
+            shares_epmd: matches!(here, Some(Some(_))),
             place: options.place.clone(),
         };
         node.write_files(options)
@@ -178,21 +230,12 @@ impl Node {
     pub(crate) fn spawn(&mut self) -> Result<Running> {
         let log = |name: &str| fs::File::create(self.dir.join(name));
         let address = self.place.address();
-        let mut epmd = self
-            .place
-            .command("epmd")
-            .args([
-                "-port",
-                &self.epmd_port.to_string(),
-                "-address",
-                &address.to_string(),
-            ])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log("epmd.log")?)
-            .process_group(0)
-            .spawn()
-            .context("cannot start epmd: install Debian's package rabbitmq-server")?;
+        let mut epmd = if self.shares_epmd {
+            None
+        } else {
+            let log = log("epmd.log")?.into();
+            Some(start_epmd(&self.place, self.epmd_port, log)?)
+        };
         let beam = self
             .command("rabbitmq-server")
             // no shell in between: the child is the Erlang machine itself
@@ -214,13 +257,13 @@ impl Node {
         let beam = match beam {
             Ok(beam) => beam,
             Err(error) => {
-                end_child(&mut epmd);
+                epmd.iter_mut().for_each(end_child);
                 bail!(
                     "cannot start {SCRIPTS}/rabbitmq-server: {error}; install Debian's package rabbitmq-server"
                 );
             }
         };
-        self.epmd_pid = Some(epmd.id());
+        self.epmd_pid = epmd.as_ref().map(Child::id);
         self.beam_pid = Some(beam.id());
         let running = Running {
             epmd,
@@ -228,8 +271,9 @@ impl Node {
             detached: false,
         };
         // at the latest with this process, however that ends
-        watchdog::watch(running.epmd.id());
-        watchdog::watch(running.beam.id());
+        running
+            .children()
+            .for_each(|child| watchdog::watch(child.id()));
         fs::write(
             self.dir.join("broker.json"),
             serde_json::to_vec_pretty(self)?,
@@ -380,8 +424,12 @@ impl Running {
     /// Leaves the node running beyond this process: somebody else ends it, by the ids in `broker.json`.
     pub(crate) fn detach(mut self) {
         self.detached = true;
-        watchdog::leave(self.epmd.id());
-        watchdog::leave(self.beam.id());
+        self.children()
+            .for_each(|child| watchdog::leave(child.id()));
+    }
+
+    fn children(&self) -> impl Iterator<Item = &Child> {
+        self.epmd.iter().chain([&self.beam])
     }
 }
 
@@ -390,7 +438,7 @@ impl Drop for Running {
         if self.detached {
             return;
         }
-        for child in [&mut self.beam, &mut self.epmd] {
+        for child in [&mut self.beam].into_iter().chain(&mut self.epmd) {
             end_child(child);
             watchdog::leave(child.id());
         }

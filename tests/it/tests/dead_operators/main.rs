@@ -10,6 +10,7 @@ mod left_over;
 mod losses;
 mod outcomes;
 mod replays;
+mod together;
 mod unserved;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};

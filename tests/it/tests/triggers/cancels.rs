@@ -1,13 +1,13 @@
 //! Triggers that cancel: what an event says is over is taken back while it can be, that and nothing else, and once.
 
-use baton_harness::await_until;
+use baton_harness::{await_some, await_until};
 use baton_it::oracle::Book;
 use baton_it::poison::Poison;
 use baton_it::sagas::Saga;
 use baton_it::{SOON, Setup, System};
 use serde_json::{Value, json};
 
-use super::{kept, nothing_left, structured, text};
+use super::{hooks, kept, nothing_left, structured, text};
 
 const REASON: &str = "the alarm is over";
 
@@ -195,4 +195,103 @@ async fn kill_before_a_cancel_that_is_kept_and_it_is_done_at_the_next_start() {
     assert_eq!(asked["what"], "asked-to-cancel", "{asked}");
     assert_eq!(cancels(&system, &saga).await, 1);
     nothing_left(&system).await;
+}
+
+/// Calls the hook of alarms, signed as this secret signs.
+async fn calls(system: &System, secret: &str, host: &str, status: &str) -> String {
+    let body = json!({ "host": host, "status": status }).to_string();
+    let headers = hooks::github_by(secret, &format!("{host}-{status}"), &body);
+    let (code, answer) = hooks::call(system, "alarm", &headers, &body).await;
+    assert_eq!(code, 202, "{answer}");
+    text(&answer["event"]["id"])
+}
+
+/// What came of a call.
+async fn came_of(system: &System, id: &str) -> Value {
+    let path = format!("/v1/events/one?source=/v1/hooks/alarm&id={id}");
+    await_some("a call to be taken in", SOON, async || {
+        let answer = system.api.ask("GET", &path, "", None).await?;
+        (answer.status == 200 && answer.body["done"] == true).then_some(answer.body)
+    })
+    .await
+}
+
+/// Waits for what never comes; started and cancelled by calls that this secret signed.
+fn watches(name: &str, secret: &str) -> String {
+    let hook = format!("  - hook: alarm\n    secret: {secret}\n");
+    format!(
+        "saga: {name}
+version: 1
+on:
+{hook}    when: ${{ event.data.status == \"firing\" }}
+    input: {{ host: \"${{ string(event.data.host) }}\" }}
+    key: ${{ string(event.data.host) }}
+    window: 1h
+{hook}    when: ${{ event.data.status == \"resolved\" }}
+    key: ${{ string(event.data.host) }}
+    cancel: {REASON}
+input:
+  type: object
+  required: [host]
+  properties: {{ host: {{ type: string }} }}
+steps:
+  - id: held
+    wait: {{ event: com.example.on, timeout: 2h }}
+"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signed_call_cancels_what_calls_of_its_own_secret_started_and_nothing_else() {
+    let secrets = ["ours-for-tests-only", "others-for-tests-only"];
+    let files = secrets.map(|secret| {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), secret).expect("it is written");
+        file
+    });
+    let path = |at: usize| files[at].path().to_string_lossy().into_owned();
+    let system = Setup::workers(0)
+        .orchestrator("hooks.ours.secret_file", &path(0))
+        .orchestrator("hooks.ours.scheme", "github")
+        .orchestrator("hooks.others.secret_file", &path(1))
+        .orchestrator("hooks.others.scheme", "github")
+        .start()
+        .await;
+    for name in ["ours", "others"] {
+        system.api.apply(&watches(name, name)).await;
+    }
+    let fired = calls(&system, secrets[0], "one", "firing").await;
+    let shown = came_of(&system, &fired).await;
+    let started = only_effect(&shown);
+    assert_eq!(started["what"], "started", "{started}");
+    let saga = text(&started["saga"]);
+    assert_eq!(system.api.saga(&saga).await["definition"], "ours");
+    system.api.await_phase(&saga, "held", "listening").await;
+
+    // it says the same of the same host, and another secret signed it
+    let other = json!({ "host": "one", "status": "resolved", "by": "others" }).to_string();
+    let headers = hooks::github_by(secrets[1], "by-others", &other);
+    let (code, answer) = hooks::call(&system, "alarm", &headers, &other).await;
+    assert_eq!(code, 202, "{answer}");
+    let other = came_of(&system, &text(&answer["event"]["id"])).await;
+    let nothing = only_effect(&other);
+    assert_eq!(nothing["what"], "nothing-to-cancel", "{nothing}");
+    assert_eq!(nothing["trigger"]["definition"], "others", "{nothing}");
+    assert_eq!(cancels(&system, &saga).await, 0);
+
+    // the same delivery twice is the same event, and cancels once
+    let first = calls(&system, secrets[0], "one", "resolved").await;
+    let again = calls(&system, secrets[0], "one", "resolved").await;
+    assert_eq!(first, again);
+    let asked = only_effect(&came_of(&system, &first).await);
+    assert_eq!(asked["what"], "asked-to-cancel", "{asked}");
+    assert_eq!(
+        (text(&asked["saga"]), &asked["reason"]),
+        (saga.clone(), &json!(REASON))
+    );
+    system.api.await_status(&saga, "compensated", SOON).await;
+    assert_eq!(cancels(&system, &saga).await, 1);
+    let records = system.api.records(&saga).await;
+    assert!(records.contains("event hook.alarm/"), "{records}");
+    assert_eq!(system.api.dead_letters().await, Vec::<Value>::new());
 }

@@ -23,7 +23,12 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Calls a hook; the status and the body.
-async fn call(system: &System, hook: &str, headers: &[(&str, String)], body: &str) -> (u16, Value) {
+pub(super) async fn call(
+    system: &System,
+    hook: &str,
+    headers: &[(&str, String)],
+    body: &str,
+) -> (u16, Value) {
     let url = format!("{}/v1/hooks/{hook}", system.api.url());
     let http = reqwest::Client::builder()
         .no_proxy()
@@ -47,7 +52,12 @@ async fn call(system: &System, hook: &str, headers: &[(&str, String)], body: &st
 }
 
 fn github(id: &str, body: &str) -> Vec<(&'static str, String)> {
-    let signature = hex(&signed(SECRET.as_bytes(), &[body.as_bytes()]));
+    github_by(SECRET, id, body)
+}
+
+/// What a call is signed with, by any secret.
+pub(super) fn github_by(secret: &str, id: &str, body: &str) -> Vec<(&'static str, String)> {
+    let signature = hex(&signed(secret.as_bytes(), &[body.as_bytes()]));
     vec![
         ("x-github-delivery", id.to_owned()),
         ("x-github-event", "push".to_owned()),

@@ -10,3 +10,4 @@ mod late;
 mod poison;
 mod scripts;
 mod stage;
+mod together;

@@ -160,6 +160,27 @@ impl Stage {
             .await;
     }
 
+    /// Several tasks in one message, on the queue of this type.
+    pub(crate) async fn dispatch_together(&self, task_type: &str, tasks: &[Task]) -> MessageId {
+        let tasks = tasks.iter().cloned().map(TaskMessage::Task).collect();
+        let together = TasksMessage::Tasks(TaskBatch { tasks });
+        let body = serde_json::to_vec(&together).unwrap();
+        self.send_together(task_type, body).await
+    }
+
+    /// What says of itself that it is several tasks, on the queue of this type.
+    pub(crate) async fn send_together(&self, task_type: &str, body: Vec<u8>) -> MessageId {
+        let key = topology::task_key(
+            &PoolName::default_pool(),
+            &TaskType::new(task_type).unwrap(),
+        );
+        let id = MessageId(uuid::Uuid::now_v7());
+        let kind = TasksMessage::KIND;
+        self.send(Outgoing::json(topology::TASKS, key, kind, id, body, 0))
+            .await;
+        id
+    }
+
     /// Tells a worker something.
     pub(crate) async fn tell(&self, worker: &WorkerId, message: &ControlMessage) {
         let body = serde_json::to_vec(message).unwrap();

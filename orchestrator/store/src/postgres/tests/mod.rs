@@ -1,6 +1,7 @@
 //! What only this store has to show, beside the suite: who owns it, what a lost connection means, the plans of its queries, the death of its server.
 
 mod faults;
+mod migrations;
 mod moving;
 mod numbers;
 mod opening;

@@ -1,6 +1,7 @@
 //! Opening: tables of any age, two processes at once, servers that are away, sessions that are careless, TLS with a password, and words that give no secret away.
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 
 use baton_harness::{Postgres, postgres};
 use tokio_postgres::error::SqlState;
@@ -158,23 +159,49 @@ async fn long_documents_are_compressed_by_what_takes_least_time() {
     subject.close(store).await;
 }
 
-/// A server with a certificate that takes nobody without TLS and a password.
-async fn guarded(authority: &rcgen::CertifiedIssuer<'_, rcgen::KeyPair>) -> Postgres {
+type Authority<'a> = rcgen::CertifiedIssuer<'a, rcgen::KeyPair>;
+
+/// A server with a certificate; who is let in is still to be said.
+fn certified(authority: &Authority<'_>) -> postgres::Options {
     let key = rcgen::KeyPair::generate().unwrap();
     let of = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     let certificate = of.signed_by(&key, authority).unwrap();
-    let options = postgres::Options::default()
+    postgres::Options::default()
         .file("server.crt", certificate.pem())
         .file("server.key", key.serialize_pem())
         .config("ssl = on")
         .config("ssl_cert_file = 'server.crt'")
         .config("ssl_key_file = 'server.key'")
         .hba("host all tester 127.0.0.1/32 trust")
-        .hba("hostssl all guarded 127.0.0.1/32 scram-sha-256");
+}
+
+/// One that takes nobody without TLS and a password.
+async fn guarded(authority: &Authority<'_>) -> Postgres {
+    let options = certified(authority);
+    Postgres::own(options.hba("hostssl all guarded 127.0.0.1/32 scram-sha-256")).await
+}
+
+/// One that takes nobody whom no certificate of this authority names.
+async fn carded(authority: &Authority<'_>) -> Postgres {
+    let options = certified(authority)
+        .file("clients.crt", authority.pem())
+        .config("ssl_ca_file = 'clients.crt'")
+        .hba("hostssl all all 127.0.0.1/32 cert");
     Postgres::own(options).await
 }
 
-fn authority() -> rcgen::CertifiedIssuer<'static, rcgen::KeyPair> {
+/// A client's certificate, and its key.
+fn card(authority: &Authority<'_>, name: &str) -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut of = rcgen::CertificateParams::default();
+    of.distinguished_name = rcgen::DistinguishedName::new();
+    of.distinguished_name
+        .push(rcgen::DnType::CommonName, name.to_owned());
+    let certificate = of.signed_by(&key, authority).unwrap();
+    (certificate.pem(), key.serialize_pem())
+}
+
+fn authority() -> Authority<'static> {
     let mut of = rcgen::CertificateParams::default();
     of.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     rcgen::CertifiedIssuer::self_signed(of, rcgen::KeyPair::generate().unwrap()).unwrap()
@@ -232,6 +259,67 @@ async fn tls_is_checked_and_a_password_goes_through_nothing_else() {
             ),
             "no PEM block",
         ),
+    ] {
+        let refused = PostgresStore::open(&wrong).await.map(|_| ()).unwrap_err();
+        let said = chain(&refused);
+        assert!(said.contains(why), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_lets_in_whom_it_names_and_nobody_comes_in_without_one() {
+    let (ours, others) = (authority(), authority());
+    let server = carded(&ours).await;
+    let database = server.database().await;
+    let roles = format!(
+        "CREATE ROLE carded LOGIN; CREATE ROLE other LOGIN; ALTER DATABASE {} OWNER TO carded",
+        database.name()
+    );
+    database.client().await.batch_execute(&roles).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, pem: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, pem).unwrap();
+        path
+    };
+    let ca_file = file("ours.pem", &ours.pem());
+    let files = |name: &str, (certificate, key): &(String, String)| {
+        let certificate = file(&format!("{name}.crt"), certificate);
+        (certificate, file(&format!("{name}.key"), key))
+    };
+    let right = files("right", &card(&ours, "carded"));
+    let foreign = files("foreign", &card(&others, "carded"));
+    let options = |user: &str, card: Option<&(PathBuf, PathBuf)>| PostgresOptions {
+        url: format!(
+            "postgres://{user}@localhost:{}/{}?sslmode=require",
+            server.port(),
+            database.name()
+        ),
+        ca_file: Some(ca_file.clone()),
+        cert_file: card.map(|(certificate, _)| certificate.clone()),
+        key_file: card.map(|(_, key)| key.clone()),
+        ..PostgresOptions::default()
+    };
+    let store = PostgresStore::open(&options("carded", Some(&right))).await;
+    let store = store.unwrap();
+    store.close().await.unwrap();
+
+    let half = PostgresOptions {
+        key_file: None,
+        ..options("carded", Some(&right))
+    };
+    for (wrong, why) in [
+        (
+            options("carded", None),
+            "connection requires a valid client certificate",
+        ),
+        (
+            options("other", Some(&right)),
+            "certificate authentication failed",
+        ),
+        // whoever checks it says why in words of its own
+        (options("carded", Some(&foreign)), "open store at localhost"),
+        (half, "store.tls.cert_file and store.tls.key_file"),
     ] {
         let refused = PostgresStore::open(&wrong).await.map(|_| ()).unwrap_err();
         let said = chain(&refused);

@@ -5,6 +5,12 @@
     reason = "how long nothing went on is a figure people read"
 )]
 
+mod alarms;
+mod cancels;
+mod crowded;
+mod fenced;
+mod least;
+
 use std::collections::BTreeSet;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
