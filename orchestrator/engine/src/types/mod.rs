@@ -19,7 +19,7 @@ use serde_json::Value;
 
 pub(crate) use fit::{Misfit, Why, doubt, misfit};
 pub(crate) use infer::{
-    Cause, Inferred, Problem, ProblemKind, Scope, compared, infer, may_be_null, one_of,
+    Asked, Cause, Inferred, Problem, ProblemKind, Scope, compared, infer, may_be_null, one_of,
 };
 use keys::Pattern;
 pub use numbers::same_value;

@@ -24,6 +24,7 @@ mod triggers;
 mod values;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::diagnostic::{Diagnostic, code};
 use super::read::Doubts;
@@ -33,7 +34,7 @@ use super::yaml::{self, Mark, Node, Spoilt};
 use super::{Definition, InputSchema, ItemRules, LimitKey, Step, read};
 use crate::catalogue::Catalogue;
 use crate::expr::{Expr, Template};
-use crate::types::{Scope, Type};
+use crate::types::{Asked, Scope, Type};
 pub use announced::mistakes_of_types;
 use applications::{APPLICATIONS_MAX, Endless, circle_at, endless};
 use children::Kin;
@@ -170,6 +171,8 @@ struct Flow<'a> {
     unannounced: Unannounced,
     /// What each step yields, by index.
     outputs: Vec<Type>,
+    /// What the `if` of each step asks, by index.
+    asked: Vec<Option<Arc<Asked>>>,
     /// A step, by its index, and what it yields in place of what its task type does.
     instead: Option<(usize, Type)>,
     /// The steps of which something could not be read, and those of which nobody knows what comes before them.
@@ -203,6 +206,7 @@ impl<'a> Flow<'a> {
             above,
             unannounced: Unannounced::Warned,
             outputs: Vec::new(),
+            asked: Vec::new(),
             instead: None,
             doubts: Doubts::default(),
             spoilt: Spoilt::new(),
@@ -232,6 +236,8 @@ impl Flow<'_> {
     fn learn_outputs(&mut self) {
         let steps = &self.definition.steps;
         self.outputs = vec![Type::Any; steps.len()];
+        let asked = |step: &Step| Some(Arc::new(Asked::of(step.condition.as_ref()?)?));
+        self.asked = steps.iter().map(asked).collect();
         let mut order: Vec<&Step> = steps.iter().collect();
         order.sort_by_key(|step| step.ancestors.len());
         for step in order {

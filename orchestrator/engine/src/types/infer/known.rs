@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cel::common::ast::{EntryExpr, Expr as Ast, IdedExpr, LiteralValue, operators as op};
 
+use super::asked::Run;
 use super::mend::is_word;
 use crate::expr::children;
 use crate::types::Type;
@@ -22,6 +23,8 @@ pub(crate) struct Scope {
     denied: BTreeMap<String, Side>,
     /// What is there under a key that is computed, by its form, with the variables it reads.
     there: BTreeMap<String, BTreeSet<String>>,
+    /// Steps, with where they have run.
+    pub(super) runs: Vec<Run>,
 }
 
 /// Why something is null.
@@ -106,7 +109,9 @@ impl Scope {
         self.denied.retain(|place, _| outer(place));
         self.there.retain(|_, variables| !variables.contains(name));
         self.made.remove(name);
-        self.roots.insert(name.to_owned(), of);
+        if self.roots.insert(name.to_owned(), of).is_some() {
+            self.runs.retain(|run| !run.speaks_of(name));
+        }
     }
 
     pub(super) fn get(&self, name: &str) -> Option<Type> {

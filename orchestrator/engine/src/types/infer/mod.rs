@@ -3,6 +3,7 @@
 //! An expression is refused when some value of those types makes it fail for a wrong kind or a name that is not there. What depends on
 //! the value alone (a division by zero, an index past the end of a list, text that is no number) is not a matter of types.
 
+mod asked;
 mod functions;
 mod known;
 mod made;
@@ -21,6 +22,7 @@ use cel::common::ast::{CallExpr, EntryExpr, Expr as Ast, IdedExpr, LiteralValue,
 
 use super::{Object, Type, Whole};
 use crate::expr::{Expr, SECRET_KEY, TYPE_NAMES, parse_with_places};
+pub(crate) use asked::Asked;
 use known::Side;
 pub(crate) use known::{Cause, Scope};
 pub(crate) use mend::{compared, default_of, one_of};

@@ -35,6 +35,7 @@ impl Infer {
 
     /// Takes into account that a condition holds, or that it does not.
     pub(super) fn assume(&mut self, condition: &IdedExpr, holds: bool) {
+        self.have_run(condition, holds);
         match &condition.expr {
             Ast::Select(select) if select.test && holds => {
                 self.there(&select.operand, &select.field);
