@@ -1,6 +1,7 @@
 //! The static checker: what a definition would do wrong with values nobody has yet. Every expression gets a type over the schemas of the
 //! saga's input and of the task types' outputs; what it yields is held against what it is handed to; what cannot be taken back, found
-//! out or bounded is said. It refuses only what is certain to fail for some values its own schemas allow, or to be something else than it says.
+//! out or bounded is said. It refuses only what fails for some values of the types it knows, or is something else than it says. A type says less than a schema may: of what conditions tell apart it follows
+//! constants, keys and kinds (LANGUAGE.md says what of that never fails and is refused all the same), and there is another way to write it.
 //!
 //! It runs when a definition is registered and in `baton check`, and to tell people what it says now of one that is registered (`announced`). It never refuses what is registered
 //! already: a later version that knows more mistakes, or a task type that is announced later, still runs every saga an earlier one took.
