@@ -54,6 +54,8 @@ mod tests_help;
 #[cfg(test)]
 mod tests_promised;
 #[cfg(test)]
+mod tests_told;
+#[cfg(test)]
 mod tests_triggers;
 #[cfg(test)]
 mod tests_waiting;

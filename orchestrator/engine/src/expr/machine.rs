@@ -24,6 +24,9 @@ const TOO_DEEP: &str = "nests too deeply";
 /// Said by our functions inside CEL when the budget is gone; turned into our error outside.
 const OVER_BUDGET: &str = "over budget";
 
+/// How to read what may not be there.
+const ABSENT: &str = "guard it with has(…), a computed key with `key in object`, or take a default with .?name.orValue(…), [?key].orValue(…)";
+
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
 type Function = Box<
@@ -247,9 +250,15 @@ fn weigh_map(map: &CelMap<'_>, limit: u32) -> u32 {
 /// CEL's error in our words, without the values it met.
 fn explain(text: &str, error: &ExecutionError) -> ExprError {
     let (what, hint) = match error {
-        ExecutionError::NoSuchKey(key) => (
-            format!("there is no `{key}`"),
-            "guard it with has(…), or take a default with .?name.orValue(…)",
+        ExecutionError::NoSuchKey(key) if !key.is_empty() && text.contains(key.as_str()) => {
+            (format!("there is no `{key}`"), ABSENT)
+        }
+        // what is computed is a value, and may be private
+        ExecutionError::NoSuchKey(_) => ("a key that is computed is not there".to_owned(), ABSENT),
+        // of another kind than a key is
+        ExecutionError::UnsupportedKeyType(key) => (
+            format!("takes {} for the key of an object", convert::kind_of(key)),
+            "a key is text: make it with string(…), or put another value in the place of null",
         ),
         ExecutionError::NoSuchOverload(overload) => {
             return no_overload(text, overload.function(), overload.argument_types());

@@ -91,7 +91,13 @@ impl Path {
                     "`{whole}` does not exist: `{parent}` has {}",
                     keys_of(map.keys())
                 ),
-                "correct the name, guard it with has(…), or take a default with .?name.orValue(…)",
+                match self.segments.get(depth) {
+                    Some(Segment::At(key)) => {
+                        let key = key.spelled(key.segments.len());
+                        format!("ask for it first: `{key} in {parent} ? {whole} : …`, or take a default: `{parent}[?{key}].orValue(…)`")
+                    }
+                    _ => "correct the name, guard it with has(…), or take a default with .?name.orValue(…)".to_owned(),
+                },
             ),
             Value::Array(list) => ExprError::new(
                 text,

@@ -131,6 +131,20 @@ fn expressions_fail() {
         ("skipped.?port", "an optional value"),
         ("b'abc'", "bytes"),
         ("{1: 2}", "keys that are not text"),
+        ("{null: 1}", "takes null for the key of an object"),
+        ("{input.ratio: 1}", "takes double for the key of an object"),
+        (
+            "input.map[input.ip]",
+            "ask for it first: `input.ip in input.map ? input.map[input.ip] : …`",
+        ),
+        (
+            "input.map[input.ip] + 1",
+            "a key that is computed is not there",
+        ),
+        (
+            "1 + input.map[input.ip]",
+            "a computed key with `key in object`",
+        ),
         ("1.0 / 0.0", "finite"),
         ("9223372036854775807 + 1", "too large"),
         ("'x' + secret('db')", "inside a larger expression"),

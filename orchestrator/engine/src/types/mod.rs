@@ -19,7 +19,7 @@ use serde_json::Value;
 
 pub(crate) use fit::{Misfit, Why, doubt, misfit};
 pub(crate) use infer::{
-    Cause, Inferred, Problem, ProblemKind, Scope, compared, infer, may_be_null, one_of,
+    Asked, Cause, Inferred, Problem, ProblemKind, Scope, compared, infer, may_be_null, one_of,
 };
 use keys::Pattern;
 pub use numbers::same_value;
@@ -135,6 +135,12 @@ impl Object {
             Some(property) => Some(property.of.clone()),
             None => self.other(key),
         }
+    }
+
+    /// Whether a key is always there.
+    pub(crate) fn always_has(&self, key: &str) -> bool {
+        let property = self.properties.get(key);
+        property.is_some_and(|property| property.required)
     }
 
     /// What keys hold that are no property, each kind of them.
@@ -258,14 +264,34 @@ impl Type {
 
     /// Whether it may hold more than is said of it: something nobody knows, or an object with other keys of which nothing is said, or not which they are.
     pub(crate) fn is_open(&self) -> bool {
-        self.alternatives().iter().any(|one| match one {
+        self.somewhere(&|one: &Self| match one {
             Self::Any => true,
-            Self::List(inside) | Self::Optional(inside) => inside.is_open(),
-            Self::Object(object) => {
-                let of_properties = object.properties.values().map(|own| &own.of);
-                object.some_names || of_properties.chain(object.others()).any(Self::is_open)
-            }
+            Self::Object(object) => object.some_names,
             _ => false,
+        })
+    }
+
+    /// Whether something holds of an alternative of it, or of what stands anywhere inside. What stands in several places is looked at once: a short expression makes an
+    /// object that holds the same one very often.
+    pub(crate) fn somewhere(&self, holds: &dyn Fn(&Self) -> bool) -> bool {
+        self.seek(holds, &mut BTreeSet::new())
+    }
+
+    fn seek(&self, holds: &dyn Fn(&Self) -> bool, seen: &mut BTreeSet<usize>) -> bool {
+        self.alternatives().iter().any(|one| {
+            holds(one)
+                || match one {
+                    Self::List(inside) | Self::Optional(inside) => {
+                        seen.insert(Arc::as_ptr(inside).addr()) && inside.seek(holds, seen)
+                    }
+                    Self::Object(object) => {
+                        let of_properties = object.properties.values().map(|own| &own.of);
+                        let mut inside = of_properties.chain(object.others());
+                        seen.insert(Arc::as_ptr(object).addr())
+                            && inside.any(|of| of.seek(holds, seen))
+                    }
+                    _ => false,
+                }
         })
     }
 

@@ -1,9 +1,9 @@
 //! Whole numbers as they are written and as they are typed. JSON Schema takes `1.0` for an integer, an expression takes it for a double: what comes in from
 //! outside under a schema is made what the checker says it is, once, where it comes in.
 
-use serde_json::{Number, Value};
+use serde_json::{Map, Number, Value};
 
-use super::{Type, of_schema};
+use super::{Object, Type, of_schema};
 
 /// The first whole number above those of 64 bits with a sign: as a double it is exact.
 const BEYOND_I64: f64 = 9_223_372_036_854_775_808.0;
@@ -82,9 +82,17 @@ fn make(value: &mut Value, of: &Type) -> bool {
             changed
         }
         Value::Object(map) => {
+            let fitting: Vec<&Object> = objects(all).filter(|one| may_be(one, map)).collect();
+            let is_open = all.contains(&Type::Any);
+            let objects: Vec<&Object> = match fitting.is_empty() && !is_open {
+                true => objects(all).collect(),
+                false => fitting,
+            };
             let mut changed = false;
             for (key, value) in map {
-                changed |= make(value, &of_key(all, key));
+                let of_any = is_open.then_some(Type::Any);
+                let of_key = objects.iter().filter_map(|one| one.key(key)).chain(of_any);
+                changed |= make(value, &Type::union(of_key));
             }
             changed
         }
@@ -92,13 +100,39 @@ fn make(value: &mut Value, of: &Type) -> bool {
     }
 }
 
-/// What a key holds, of several objects a value may be.
-fn of_key(all: &[Type], key: &str) -> Type {
-    Type::union(all.iter().filter_map(|one| match one {
-        Type::Object(object) => object.key(key),
-        Type::Any => Some(Type::Any),
+fn objects(all: &[Type]) -> impl Iterator<Item = &Object> {
+    all.iter().filter_map(|one| match one {
+        Type::Object(object) => Some(object.as_ref()),
         _ => None,
-    }))
+    })
+}
+
+/// Whether a value is one of these objects, by what an expression can tell several apart: which keys there are, and the kinds and constants in them. The checker
+/// types a key by those that are left where a condition has told them apart, so that no more than those may count here.
+fn may_be(object: &Object, value: &Map<String, Value>) -> bool {
+    let mut required = object.properties.iter().filter(|(_, own)| own.required);
+    let mut keys = value.iter();
+    required.all(|(key, _)| value.contains_key(key))
+        && keys.all(|(key, value)| object.key(key).is_some_and(|of| is_one(value, &of)))
+}
+
+/// Whether a value may be of a type, as far as it is seen without looking into it.
+fn is_one(value: &Value, of: &Type) -> bool {
+    of.alternatives().iter().any(|one| match (value, one) {
+        (_, Type::Any)
+        | (Value::Null, Type::Null)
+        | (Value::Bool(_), Type::Bool)
+        | (Value::Number(_), Type::Double | Type::Uint)
+        | (Value::String(_), Type::Text(None))
+        | (Value::Array(_), Type::List(_))
+        | (Value::Object(_), Type::Object(_)) => true,
+        (Value::String(text), Type::Text(Some(known))) => known.contains(text),
+        (Value::Number(number), Type::Int(bounds)) => number
+            .as_i64()
+            .or_else(|| whole(number))
+            .is_none_or(|n| bounds.may_be(n)),
+        _ => false,
+    })
 }
 
 #[cfg(test)]
@@ -135,6 +169,17 @@ mod tests {
             None
         );
         assert_eq!(whole_numbers(&schema, &json!({ "ratio": 1.0 })), None);
+    }
+
+    /// A condition on what tells them apart types a key by that one alone.
+    #[test]
+    fn of_several_objects_the_one_it_is_says_what_is_an_integer() {
+        let one = |name: &str, of: &str| json!({ "type": "object", "additionalProperties": false, "required": ["k", "n"], "properties": { "k": { "const": name }, "n": { "type": of } } });
+        let schema = json!({ "oneOf": [one("whole", "integer"), one("any", "number")] });
+        let made = |value: Value| whole_numbers(&schema, &value).map(|made| made.to_string());
+        let expected = json!({ "k": "whole", "n": 2 }).to_string();
+        assert_eq!(made(json!({ "k": "whole", "n": 2.0 })), Some(expected));
+        assert_eq!(made(json!({ "k": "any", "n": 2.0 })), None);
     }
 
     #[test]

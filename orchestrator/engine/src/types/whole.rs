@@ -77,6 +77,11 @@ impl Whole {
         self.at_least(other.least).at_most(other.most)
     }
 
+    /// Whether one of these may be this one: of what was converted nobody knows.
+    pub(super) fn may_be(self, n: i64) -> bool {
+        self.least > self.most || (self.least..=self.most).contains(&n)
+    }
+
     /// Whether all of these are among those.
     pub(super) fn within(self, other: Self) -> bool {
         self.least >= other.least && self.most <= other.most

@@ -11,6 +11,7 @@ mod open;
 #[path = "../rules/stage.rs"]
 #[expect(dead_code, reason = "shared with the rules, which use all of it")]
 mod stage;
+mod told;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -58,7 +59,7 @@ fn takes(pattern: &str, key: &str) -> bool {
 }
 
 fn schema(chance: &mut Chance, depth: usize) -> Value {
-    match chance.below(if depth == 0 { 7 } else { 11 }) {
+    match chance.below(if depth == 0 { 7 } else { 12 }) {
         0 => json!({ "type": "string" }),
         1 => json!({ "type": "integer" }),
         2 => json!({ "type": "boolean" }),
@@ -71,6 +72,7 @@ fn schema(chance: &mut Chance, depth: usize) -> Value {
         9 => {
             json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "integer" } }] })
         }
+        10 => told::variants(chance, depth - 1),
         _ => object(chance, depth - 1),
     }
 }
@@ -238,7 +240,7 @@ fn expression(chance: &mut Chance, roots: &[String], depth: usize) -> String {
     }
     let depth = depth - 1;
     let part = |chance: &mut Chance| expression(chance, roots, depth);
-    match chance.below(26) {
+    match chance.below(32) {
         0..=3 => path(chance, roots),
         4 => format!("({} + {})", part(chance), part(chance)),
         5 => format!(
@@ -334,6 +336,7 @@ fn expression(chance: &mut Chance, roots: &[String], depth: usize) -> String {
                 part(chance)
             )
         }
+        25..=30 => told::told(chance, roots, depth),
         _ => format!("({} == null || {})", path(chance, roots), part(chance)),
     }
 }
@@ -362,6 +365,10 @@ fn path(chance: &mut Chance, places: &[String]) -> String {
 /// The places a schema speaks of, those that are always there and that it does not describe among them.
 fn places(root: &str, schema: &Value, found: &mut Vec<String>) {
     found.push(root.to_owned());
+    // what is one of several objects is asked which more often than it is read as it is
+    if schema["oneOf"][0]["properties"].is_object() {
+        found.extend([root.to_owned(), root.to_owned()]);
+    }
     for (key, below) in schema["properties"].as_object().into_iter().flatten() {
         places(&format!("{root}.{key}"), below, found);
     }

@@ -37,6 +37,7 @@ impl Flow<'_> {
             above: self.above.clone(),
             unannounced: self.unannounced,
             outputs: Vec::new(),
+            asked: Vec::new(),
             instead: None,
             doubts: self.doubts.groups.remove(&step.index).unwrap_or_default(),
             spoilt: std::mem::take(&mut self.spoilt),

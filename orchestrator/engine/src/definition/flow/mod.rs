@@ -1,6 +1,7 @@
 //! The static checker: what a definition would do wrong with values nobody has yet. Every expression gets a type over the schemas of the
 //! saga's input and of the task types' outputs; what it yields is held against what it is handed to; what cannot be taken back, found
-//! out or bounded is said. It refuses only what is certain to fail for some values its own schemas allow, or to be something else than it says.
+//! out or bounded is said. It refuses only what fails for some values of the types it knows, or is something else than it says. A type says less than a schema may: of what conditions tell apart it follows
+//! constants, keys and kinds (LANGUAGE.md says what of that never fails and is refused all the same), and there is another way to write it.
 //!
 //! It runs when a definition is registered and in `baton check`, and to tell people what it says now of one that is registered (`announced`). It never refuses what is registered
 //! already: a later version that knows more mistakes, or a task type that is announced later, still runs every saga an earlier one took.
@@ -26,6 +27,7 @@ mod triggers;
 mod values;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::diagnostic::{Diagnostic, code};
 use super::read::Doubts;
@@ -35,7 +37,7 @@ use super::yaml::{self, Mark, Node, Spoilt};
 use super::{Definition, InputSchema, ItemRules, LimitKey, Step, read};
 use crate::catalogue::Catalogue;
 use crate::expr::{Expr, Template};
-use crate::types::{Scope, Type};
+use crate::types::{Asked, Scope, Type};
 pub use announced::mistakes_of_types;
 use applications::{APPLICATIONS_MAX, Endless, circle_at, endless};
 use children::Kin;
@@ -174,6 +176,8 @@ struct Flow<'a> {
     unannounced: Unannounced,
     /// What each step yields, by index.
     outputs: Vec<Type>,
+    /// What the `if` of each step asks, by index.
+    asked: Vec<Option<Arc<Asked>>>,
     /// A step, by its index, and what it yields in place of what its task type does.
     instead: Option<(usize, Type)>,
     /// The steps of which something could not be read, and those of which nobody knows what comes before them.
@@ -207,6 +211,7 @@ impl<'a> Flow<'a> {
             above,
             unannounced: Unannounced::Warned,
             outputs: Vec::new(),
+            asked: Vec::new(),
             instead: None,
             doubts: Doubts::default(),
             spoilt: Spoilt::new(),
@@ -238,6 +243,8 @@ impl Flow<'_> {
     fn learn_outputs(&mut self) {
         let steps = &self.definition.steps;
         self.outputs = vec![Type::Any; steps.len()];
+        let asked = |step: &Step| Some(Arc::new(Asked::of(step.condition.as_ref()?)?));
+        self.asked = steps.iter().map(asked).collect();
         let mut order: Vec<&Step> = steps.iter().collect();
         order.sort_by_key(|step| step.ancestors.len());
         for step in order {

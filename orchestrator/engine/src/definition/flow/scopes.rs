@@ -155,6 +155,13 @@ impl Flow<'_> {
                 scope
             }
         };
+        let asked = self.asked.get(step.index).and_then(Option::as_ref);
+        let yields = self.outputs.get(step.index);
+        let is_there = step.fan.is_none() && !goes_on_without(step);
+        let scope = match asked.filter(|_| is_there && yields.is_some_and(|of| !of.may_be_null())) {
+            Some(asked) => scope.runs_where(id, asked),
+            None => scope,
+        };
         let whole = why_skipped(step, reader).or_else(|| why_without(step));
         let whole = whole.map(Cause::May);
         let (whole, item) = match (self.nothing(step), step.fan.is_some()) {

@@ -178,6 +178,7 @@ impl Flow<'_> {
                 ProblemKind::Operands => self.error(code::OPERANDS, mark, what, help),
                 ProblemKind::Absent => self.error(code::ABSENT, mark, what, help),
                 ProblemKind::Path => self.error(code::PATH, mark, what, help),
+                ProblemKind::Twice => self.error(code::TWICE, mark, what, help),
             }
         }
         if is_sound {

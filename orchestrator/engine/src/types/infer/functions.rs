@@ -121,7 +121,7 @@ const ELSEWHERE: [(&[&str], &str); 10] = [
     ),
     (
         &["hasKey", "containsKey", "has_key", "exists_key"],
-        "whether a key is there is asked with `has(value.key)`",
+        "whether a key is there is asked with `has(value.key)`, whether one that is computed is with `key in value`",
     ),
 ];
 

@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cel::common::ast::{Expr as Ast, IdedExpr, LiteralValue, operators as op};
+use cel::common::ast::{EntryExpr, Expr as Ast, IdedExpr, LiteralValue, operators as op};
 
+use super::asked::Run;
+use super::mend::is_word;
+use crate::expr::children;
 use crate::types::Type;
 
 /// The variables an expression may read, with their types.
@@ -18,6 +21,10 @@ pub(crate) struct Scope {
     made: BTreeSet<String>,
     /// Places of which it has been found out that they are not there.
     denied: BTreeMap<String, Side>,
+    /// What is there under a key that is computed, by its form, with the variables it reads.
+    there: BTreeMap<String, BTreeSet<String>>,
+    /// Steps, with where they have run.
+    pub(super) runs: Vec<Run>,
 }
 
 /// Why something is null.
@@ -100,8 +107,11 @@ impl Scope {
         self.facts.retain(|place, _| outer(place));
         self.causes.retain(|place, _| outer(place));
         self.denied.retain(|place, _| outer(place));
+        self.there.retain(|_, variables| !variables.contains(name));
         self.made.remove(name);
-        self.roots.insert(name.to_owned(), of);
+        if self.roots.insert(name.to_owned(), of).is_some() {
+            self.runs.retain(|run| !run.speaks_of(name));
+        }
     }
 
     pub(super) fn get(&self, name: &str) -> Option<Type> {
@@ -130,6 +140,98 @@ impl Scope {
     }
 }
 
+/// What is there under a key that is computed.
+impl Scope {
+    /// Notes that an object has the key that an expression comes to, if the two are such that they are known again.
+    pub(super) fn learn_key(&mut self, object: &IdedExpr, key: &IdedExpr) {
+        if let Some(form) = indexed(object, key) {
+            let mut variables = BTreeSet::new();
+            read_by(object, &mut variables);
+            read_by(key, &mut variables);
+            self.there.insert(form, variables);
+        }
+    }
+
+    /// Whether it has been found out that an object has the key that an expression comes to.
+    pub(super) fn has_key(&self, object: &IdedExpr, key: &IdedExpr) -> bool {
+        let known = |form: String| self.there.contains_key(&form);
+        !self.there.is_empty() && indexed(object, key).is_some_and(known)
+    }
+}
+
+fn indexed(object: &IdedExpr, key: &IdedExpr) -> Option<String> {
+    Some(format!("{}[{}]", form(object)?, form(key)?))
+}
+
+/// What an expression is, whatever way it is written: two of one form come to the same as long as their variables are the same. `None` of what binds a name.
+pub(super) fn form(node: &IdedExpr) -> Option<String> {
+    let all = |parts: &[IdedExpr]| -> Option<String> {
+        let parts = parts.iter().map(form).collect::<Option<Vec<String>>>()?;
+        Some(parts.join(","))
+    };
+    Some(match &node.expr {
+        Ast::Ident(name) => name.trim_start_matches('.').to_owned(),
+        Ast::Literal(literal) => format!("{literal:?}"),
+        Ast::Select(select) => {
+            let asked = if select.test { "has " } else { "" };
+            format!("{asked}{}.{:?}", form(&select.operand)?, select.field)
+        }
+        Ast::Call(call) => {
+            if let Some((operand, key)) = selected(node) {
+                return Some(format!("{}.{key:?}", form(operand)?));
+            }
+            let target = match &call.target {
+                Some(target) => format!("{}.", form(target)?),
+                None => String::new(),
+            };
+            format!("{target}{}({})", call.func_name, all(&call.args)?)
+        }
+        Ast::List(list) if list.optional_indices.is_empty() => {
+            format!("[{}]", all(&list.elements)?)
+        }
+        Ast::Map(map) => {
+            let entries = map.entries.iter().map(|entry| match &entry.expr {
+                EntryExpr::MapEntry(entry) if !entry.optional => {
+                    Some(format!("{}:{}", form(&entry.key)?, form(&entry.value)?))
+                }
+                EntryExpr::MapEntry(_) | EntryExpr::StructField(_) => None,
+            });
+            let entries = entries.collect::<Option<Vec<String>>>()?;
+            format!("{{{}}}", entries.join(","))
+        }
+        Ast::Unspecified | Ast::List(_) | Ast::Struct(_) | Ast::Comprehension(_) => return None,
+    })
+}
+
+/// The variables an expression reads; those it binds itself may be among them.
+pub(super) fn read_by(node: &IdedExpr, found: &mut BTreeSet<String>) {
+    if let Ast::Ident(name) = &node.expr {
+        found.insert(name.trim_start_matches('.').to_owned());
+    }
+    for part in children(&node.expr) {
+        read_by(part, found);
+    }
+}
+
+/// `a.b` and `a["b"]`: what it is read from, and the key.
+pub(super) fn selected(node: &IdedExpr) -> Option<(&IdedExpr, &str)> {
+    match &node.expr {
+        Ast::Select(select) if !select.test => {
+            Some((select.operand.as_ref(), select.field.as_str()))
+        }
+        Ast::Call(call) if call.target.is_none() && call.func_name == op::INDEX => {
+            let [operand, key] = call.args.as_slice() else {
+                return None;
+            };
+            match &key.expr {
+                Ast::Literal(LiteralValue::String(key)) => Some((operand, key.inner())),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
 /// The list an item is taken out of, as a place.
 fn list(node: &IdedExpr) -> Option<String> {
     match &node.expr {
@@ -142,25 +244,30 @@ fn list(node: &IdedExpr) -> Option<String> {
 
 /// A place as it would be written: a variable and the way down from it, if an expression is one.
 pub(super) fn place(node: &IdedExpr) -> Option<String> {
+    if let Some((operand, key)) = selected(node) {
+        let operand = place(operand)?;
+        return Some(match is_word(key) {
+            true => format!("{operand}.{key}"),
+            // a key with a dot in it is no way down
+            false => format!("{operand}[{key:?}]"),
+        });
+    }
     match &node.expr {
         Ast::Ident(name) => Some(name.trim_start_matches('.').to_owned()),
-        Ast::Select(select) if !select.test => {
-            Some(format!("{}.{}", place(&select.operand)?, select.field))
-        }
         Ast::Call(call) if call.target.is_none() => {
             let [operand, part] = call.args.as_slice() else {
                 return None;
             };
             let operand = place(operand)?;
             match (call.func_name.as_str(), &part.expr) {
-                (op::INDEX, Ast::Literal(LiteralValue::String(key))) => {
-                    Some(format!("{operand}.{}", key.inner()))
-                }
                 (op::INDEX, Ast::Literal(LiteralValue::Int(n))) => {
                     Some(format!("{operand}[{}]", n.inner()))
                 }
                 (op::OPT_SELECT, Ast::Literal(LiteralValue::String(key))) => {
-                    Some(format!("{operand}.?{}", key.inner()))
+                    Some(match is_word(key.inner()) {
+                        true => format!("{operand}.?{}", key.inner()),
+                        false => format!("{operand}[?{:?}]", key.inner()),
+                    })
                 }
                 _ => None,
             }

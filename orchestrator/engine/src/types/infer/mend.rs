@@ -69,7 +69,8 @@ fn first_key(object: &Object) -> Option<&str> {
     first.map(|(key, _)| key.as_str())
 }
 
-fn is_word(key: &str) -> bool {
+/// Whether a key is read by a dot.
+pub(super) fn is_word(key: &str) -> bool {
     let starts = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     starts && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }

@@ -3,8 +3,10 @@
 //! An expression is refused when some value of those types makes it fail for a wrong kind or a name that is not there. What depends on
 //! the value alone (a division by zero, an index past the end of a list, text that is no number) is not a matter of types.
 
+mod asked;
 mod functions;
 mod known;
+mod made;
 mod mend;
 mod narrow;
 mod null;
@@ -13,13 +15,14 @@ mod places;
 mod select;
 mod walk;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use cel::common::ast::{CallExpr, EntryExpr, Expr as Ast, IdedExpr, LiteralValue, operators as op};
 
-use super::{Object, Property, Type, Whole};
+use super::{Object, Type, Whole};
 use crate::expr::{Expr, SECRET_KEY, TYPE_NAMES, parse_with_places};
+pub(crate) use asked::Asked;
 use known::Side;
 pub(crate) use known::{Cause, Scope};
 pub(crate) use mend::{compared, default_of, one_of};
@@ -48,6 +51,8 @@ pub(crate) enum ProblemKind {
     Absent,
     /// A name that leads nowhere.
     Path,
+    /// The same key twice.
+    Twice,
     /// Always the same, whatever the values are: likely a mistake, and nothing that fails.
     Constant,
 }
@@ -96,6 +101,8 @@ struct Infer {
     unknown: Vec<String>,
     /// What stands beside the condition that is taken into account.
     side: Option<Side>,
+    /// What is wrong with objects that have a key that is no text where they are yielded, by their part of the expression.
+    no_json: BTreeMap<u64, Vec<Problem>>,
 }
 
 impl Infer {
@@ -106,6 +113,7 @@ impl Infer {
             problems: Vec::new(),
             unknown: Vec::new(),
             side: None,
+            no_json: BTreeMap::new(),
         }
     }
 
@@ -130,21 +138,6 @@ impl Infer {
     /// The text of a part, as it is written.
     fn text(&self, node: &IdedExpr) -> String {
         self.places.text(node)
-    }
-
-    /// What a whole expression yields has to be JSON.
-    fn result(&mut self, ast: &IdedExpr, of: &Type) {
-        for one in of.alternatives() {
-            let (what, help) = match one {
-                Type::Optional(_) => ("an optional value", "take its value with .orValue(…)"),
-                Type::Bytes => ("bytes", "make text of it with string(…)"),
-                Type::Kind => ("a type", "compare it: `type(x) == string`"),
-                _ => continue,
-            };
-            let what = format!("yields {what}, which is no JSON value");
-            let at = self.places.span(ast);
-            self.report(ProblemKind::Operands, at, what, help);
-        }
     }
 
     fn of(&mut self, node: &IdedExpr) -> Type {
@@ -190,7 +183,7 @@ impl Infer {
                         EntryExpr::StructField(_) => None,
                     })
                     .collect();
-                self.map(&entries)
+                self.map(node, &entries)
             }
             Ast::Struct(made) => {
                 let what = format!("there is no type `{}` to make", made.type_name);
@@ -211,32 +204,6 @@ impl Infer {
             // A variable there is not has been refused already.
             None => Type::Any,
         }
-    }
-
-    /// An object made in an expression. Where its keys are computed, nobody knows them.
-    fn map(&mut self, entries: &[(&IdedExpr, &IdedExpr, bool)]) -> Type {
-        let mut object = Object::with(BTreeMap::new(), None);
-        for (key, value, optional) in entries {
-            let key_type = self.of(key);
-            let of = self.of(value);
-            let of = if *optional { held(&of) } else { of };
-            match (&key.expr, key_type) {
-                (Ast::Literal(LiteralValue::String(name)), _) => {
-                    let required = !optional;
-                    let property = Property { of, required };
-                    object.properties.insert(name.inner().to_owned(), property);
-                }
-                (_, Type::Text(Some(known))) => one_of_these(&mut object, &known, &of),
-                (_, Type::Text(None)) => {
-                    let rest = object.rest.take().into_iter().chain([of]);
-                    object.rest = Some(Type::union(rest));
-                    object.some_names = true;
-                }
-                // JSON has no such object, and CEL may use it all the same.
-                _ => return Type::Any,
-            }
-        }
-        Type::object(object)
     }
 
     fn call(&mut self, node: &IdedExpr, call: &CallExpr) -> Type {
@@ -301,23 +268,6 @@ fn held(of: &Type) -> Type {
         Type::Optional(held) => held.as_ref().clone(),
         other => other.clone(),
     }))
-}
-
-/// A key whose name is computed and is one of these: each of them may be there.
-fn one_of_these(object: &mut Object, names: &BTreeSet<String>, of: &Type) {
-    for name in names {
-        let property = match object.properties.remove(name) {
-            Some(old) => Property {
-                of: Type::union([old.of, of.clone()]),
-                required: old.required,
-            },
-            None => Property {
-                of: of.clone(),
-                required: false,
-            },
-        };
-        object.properties.insert(name.clone(), property);
-    }
 }
 
 fn of_literal(literal: &LiteralValue) -> Type {

@@ -2,7 +2,7 @@
 
 use cel::common::ast::{Expr as Ast, IdedExpr, LiteralValue, operators as op};
 
-use super::known::{Side, place};
+use super::known::{Side, form, place};
 use super::{Infer, ProblemKind, Use, default_of, held};
 use crate::names::nearest;
 use crate::types::{Object, Type};
@@ -259,7 +259,9 @@ impl Infer {
             match (one, &by) {
                 (Type::Any, _) => found.push(Type::Any),
                 (Type::List(item), by) if whole(by) => found.push(item.as_ref().clone()),
-                (Type::Object(object), by) if texts(by) => found.push(any_of(object)),
+                (Type::Object(object), by) if texts(by) => {
+                    found.push(self.at_key(object, by, operand, index));
+                }
                 (Type::Optional(held), _) => found.push(Type::optional(inside_any(held))),
                 (Type::Null, _) => {
                     let what = self.null_and(operand, &of, "null has nothing inside");
@@ -312,6 +314,45 @@ impl Infer {
             return Type::optional(inside(&held(&of), key.inner()));
         }
         Type::optional(inside_any(&of))
+    }
+
+    /// What stands under a key that is computed. It may not be there, unless it is one of those that always are, or has been asked for.
+    fn at_key(&mut self, object: &Object, by: &Type, operand: &IdedExpr, key: &IdedExpr) -> Type {
+        let (known, of) = match by {
+            Type::Text(Some(known)) => {
+                let all = known.iter().filter_map(|key| object.key(key));
+                (Some(known), Type::union(all))
+            }
+            Type::Text(None) => (None, any_of(object)),
+            // nobody knows what it is
+            _ => return any_of(object),
+        };
+        let always = known.is_some_and(|known| known.iter().all(|key| object.always_has(key)));
+        if !always && !self.known.has_key(operand, key) {
+            let what = format!(
+                "`{}[{}]` may be absent",
+                self.operand(operand),
+                self.text(key)
+            );
+            let help = self.guard_key(operand, key, &of);
+            let at = self.places.span(key);
+            self.report(ProblemKind::Absent, at, what, help);
+        }
+        of
+    }
+
+    /// How to read what stands under a key that is computed and may not be there.
+    fn guard_key(&self, operand: &IdedExpr, key: &IdedExpr, of: &Type) -> String {
+        let (object, default) = (self.operand(operand), default_of(of));
+        let (inside, asked) = (self.text(key), self.operand(key));
+        let taken = format!("take a default: `{object}[?{inside}].orValue({default})`");
+        match form(operand).and_then(|_| form(key)) {
+            Some(_) => format!(
+                "{taken}, or ask for it first: `{asked} in {object} ? {object}[{inside}] : {default}`"
+            ),
+            // what cannot be told again is not known to have been asked for
+            None => taken,
+        }
     }
 }
 
