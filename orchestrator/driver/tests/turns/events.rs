@@ -114,7 +114,8 @@ fn events_that_are_refused_for_ever_stop_nothing() {
     }
     turn(&mut driver, vec![], ms + 1);
     assert_eq!(driver.store().owed.len(), 3_000);
-    assert_eq!(driver.store().watermark, driver.figures().log_seq);
+    let last = driver.figures().log_seq;
+    assert_eq!(driver.store().watermark, last);
     let figures = driver.figures();
     assert!(
         figures.owed == 3_000 && figures.in_flight <= 1,
