@@ -160,6 +160,8 @@ fn complete(d: &mut Deciding<'_>) -> Result<(), DecideError> {
 }
 
 fn backward(d: &mut Deciding<'_>) -> Result<(), DecideError> {
+    // those that had to wait for what depends on them
+    d.recall_children()?;
     // First every open attempt of `do` and `probe` closes.
     let going = |step: &StepState| {
         step.open_attempt()

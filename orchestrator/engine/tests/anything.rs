@@ -518,6 +518,29 @@ fn what_is_learned_of_an_abandoned_saga_while_it_was_undone_is_written_down() {
     assert_eq!(stage.give(&report), Verdict::Duplicate);
 }
 
+/// What a step depends on is under way as a child while the step has begun: what lay between was skipped. Where the saga turns back it is taken back after the step, not at once.
+#[test]
+fn a_child_that_something_depends_on_already_is_taken_back_behind_it() {
+    let shape = [
+        (58, 83, 21, 111),
+        (0, 55, 0, 2),
+        (40, 190, 0, 97),
+        (0, 0, 0, 0),
+    ];
+    let mut stage = Stage::with(&drawn(&shape, true));
+    for drawn in [(14, 165, 100), (110, 169, 104)] {
+        let input = input(&mut stage, drawn).unwrap();
+        assert_eq!(stage.give(&input), Verdict::Applied, "{input:?}");
+    }
+    assert!(stage.state.unwinding.is_some(), "{:?}", stage.state.status);
+    let in_child = |stage: &Stage| {
+        let live = stage.state.live();
+        live.filter(|(_, step)| step.phase == Phase::InChild)
+            .count()
+    };
+    assert!(in_child(&stage) > 0, "they wait");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -9,6 +9,7 @@ use super::fan_out::eyes;
 use super::limits::ask_again_ms;
 use super::no_value::no_value;
 use super::{DecideError, Deciding, failure};
+use crate::advance::dependents_gone;
 use crate::child::Child;
 use crate::definition::{SagaStep, StepKind};
 use crate::expr::json_bytes;
@@ -89,10 +90,14 @@ impl Deciding<'_> {
         self.tell_child(id, Wanted::Undone, &why)
     }
 
-    /// The saga turns back: every child that is under way is taken back at once.
+    /// The saga turns back: every child that is under way is taken back at once. One on which something depends that was let begin before it was done (what lay between was
+    /// skipped) has to wait until that is gone.
     pub(crate) fn recall_children(&mut self) -> Result<(), DecideError> {
         for id in self.children(|step| step.phase == Phase::InChild) {
-            self.undo_child(&id)?;
+            let index = self.defined(&id)?.index;
+            if dependents_gone(self, index) {
+                self.undo_child(&id)?;
+            }
         }
         Ok(())
     }

@@ -147,16 +147,22 @@ impl Planner<'_> {
         let mut until: Vec<Option<u64>> = vec![Some(0); before.len()];
         let mut from: Vec<Option<usize>> = vec![None; before.len()];
         let length = |until: Option<u64>| until.unwrap_or(u64::MAX);
+        let steps = &self.definition.steps;
+        let leads_to = |index: usize, pivot: usize| {
+            let step = steps.get(index);
+            step.is_some_and(|step| step.descendants.contains(&pivot))
+        };
         for index in order {
             let last = before[*index].iter().copied();
             let last = last.max_by_key(|b| (length(until[*b]), Reverse(*b)));
             from[*index] = last;
-            let mut start = last.map_or(Some(0), |last| until[last]);
-            if pivot == Some(*index) {
-                start = self.by_the_deadline(start);
-            }
+            let start = last.map_or(Some(0), |last| until[last]);
             let limit = times[*index].limit_ms;
-            until[*index] = start.zip(limit).map(|(start, ms)| start.saturating_add(ms));
+            let end = start.zip(limit).map(|(start, ms)| start.saturating_add(ms));
+            until[*index] = match pivot.is_some_and(|pivot| leads_to(*index, pivot)) {
+                true => self.by_the_deadline(end),
+                false => end,
+            };
         }
         let end = (0..until.len()).max_by_key(|i| (length(until[*i]), *i));
         let mut way = Vec::new();

@@ -183,29 +183,33 @@ impl Stage {
 
     /// Tells a worker something.
     pub(crate) async fn tell(&self, worker: &WorkerId, message: &ControlMessage) {
+        assert!(self.told(worker, message).await, "{worker} does not listen");
+    }
+
+    /// Tells a worker something; whether it listens.
+    async fn told(&self, worker: &WorkerId, message: &ControlMessage) -> bool {
         let body = serde_json::to_vec(message).unwrap();
         let key = topology::control_key(worker);
         let id = MessageId(uuid::Uuid::new_v4());
-        self.send(Outgoing::json(
-            topology::CONTROL,
-            key,
-            message.kind(),
-            id,
-            body,
-            0,
-        ))
-        .await;
+        let out = Outgoing::json(topology::CONTROL, key, message.kind(), id, body, 0);
+        let sent = self.bus.publisher().publish(vec![out]).await;
+        sent == [Sent::Confirmed]
     }
 
     pub(crate) async fn answer(&self, started: &Started, answer: GrantAnswer) {
+        assert!(self.answer_heard(started, answer).await, "{started:?}");
+    }
+
+    /// Answers a claim; whether its worker listens.
+    pub(crate) async fn answer_heard(&self, started: &Started, answer: GrantAnswer) -> bool {
         let grant = Grant {
             of: started.of.clone(),
             run: started.run,
             worker: started.worker.clone(),
             answer,
         };
-        self.tell(&started.worker, &ControlMessage::Grant(grant))
-            .await;
+        let grant = ControlMessage::Grant(grant);
+        self.told(&started.worker, &grant).await
     }
 
     pub(crate) async fn cancel(&self, worker: &WorkerId, of: &AttemptRef) {

@@ -132,11 +132,16 @@ impl Infer {
     /// What it leaves of a place that it is equal to a constant, or that it is not; and of the object that this is a key of, where it is one of several.
     fn compared_with(&mut self, node: &IdedExpr, constant: &Constant<'_>, holds: bool) {
         self.leave(node, |one| constant.left(one, holds));
-        if let Some((operand, key)) = selected(node) {
-            self.leave(operand, |one| match one {
-                Type::Object(object) if !constant.goes_with(object, key, holds) => None,
-                one => Some(one.clone()),
-            });
+        let Some((operand, key)) = selected(node) else {
+            return;
+        };
+        let stays = |one: &Type| match one {
+            Type::Object(object) => constant.goes_with(object, key, holds),
+            _ => true,
+        };
+        // what never holds is told as that, and hides nothing of what stands behind it
+        if self.quietly(operand).alternatives().iter().any(stays) {
+            self.leave(operand, |one| stays(one).then(|| one.clone()));
         }
     }
 

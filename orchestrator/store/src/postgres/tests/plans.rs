@@ -49,7 +49,7 @@ const LARGE: [&str; 20] = [
 ];
 
 /// Tables with a row for each definition, task type, schedule, binding, token, figure, member, partition or slice, or for each message that may have killed a process.
-const SMALL: [&str; 10] = [
+const SMALL: [&str; 11] = [
     "definitions",
     "task_types",
     "schedules",
@@ -60,14 +60,13 @@ const SMALL: [&str; 10] = [
     "partitions",
     "slices",
     "suspects",
+    "carried",
 ];
 
 /// What looks at a whole table on purpose, or stops at its first row.
-const WHOLE: [&str; 4] = [
+const WHOLE: [&str; 3] = [
     // for people who ask how many there are
     "queries::EVENTS_COUNT",
-    // once, when somebody begins to look at the waiting
-    "reservations::TIDY",
     // whether anything is there
     "cluster::UNTOUCHED",
     "moving::EMPTY",

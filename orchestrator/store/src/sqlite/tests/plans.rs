@@ -15,12 +15,13 @@ use crate::suite::Subject;
 use crate::suite::samples::starts;
 
 /// Tables with as many rows as sagas ran; the others have as many as people made.
-const LARGE: [&str; 19] = [
+const LARGE: [&str; 20] = [
     "sagas",
     "saga_labels",
     "records",
     "snapshots",
     "unsent",
+    "owed",
     "unserved",
     "subscriptions",
     "work_items",
@@ -38,7 +39,7 @@ const LARGE: [&str; 19] = [
 ];
 
 /// Tables with a row for each definition, task type, schedule, binding, token, figure or partition, or for each message that may have killed a process.
-const SMALL: [&str; 9] = [
+const SMALL: [&str; 10] = [
     "definitions",
     "task_types",
     "schedules",
@@ -47,6 +48,7 @@ const SMALL: [&str; 9] = [
     "counts",
     "partitions",
     "suspects",
+    "moved",
     "reservation_numbers",
 ];
 
