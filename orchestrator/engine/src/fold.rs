@@ -12,7 +12,7 @@ use crate::fan::Fan;
 use crate::planted::{Planted, breaks};
 use crate::record::{AttemptKey, ClosedWhy, Entry, Record, Unasked};
 use crate::state::{Attempt, EditedRound, Listens, Phase, SagaState, Stage, Status, StepState};
-use crate::transition::legal;
+use crate::transition::{legal, went};
 
 /// Attempts of a step kept in its state; older ones that were reported are let go. A report of one that was let go is a duplicate.
 const ATTEMPTS_KEPT: usize = 48;
@@ -732,34 +732,6 @@ pub(crate) fn moved(
     step.unwanted = false;
     went(step, to, at);
     Ok(())
-}
-
-/// When the way forward was over; what is done again begins anew, and an undo changes nothing of it.
-fn went(step: &mut StepState, to: Phase, at: Timestamp) {
-    match to {
-        Phase::Succeeded | Phase::Skipped | Phase::Continued | Phase::Failed | Phase::Doubtful => {
-            step.done_at.get_or_insert(at);
-        }
-        Phase::Waiting
-        | Phase::Unserved
-        | Phase::Trying
-        | Phase::Backoff
-        | Phase::Settling
-        | Phase::Probing
-        | Phase::ProbeBackoff
-        | Phase::Sleeping
-        | Phase::Listening
-        | Phase::Asked
-        | Phase::FannedOut
-        | Phase::InChild
-        | Phase::Parked => step.done_at = None,
-        Phase::Undoing
-        | Phase::UndoUnserved
-        | Phase::UndoBackoff
-        | Phase::UndoInChild
-        | Phase::UndoParked
-        | Phase::Undone => {}
-    }
 }
 
 /// On the way back nothing goes forward: what was waiting for another try, a probe or a person is held as it stands.

@@ -1,6 +1,8 @@
 //! Every legal transition of a step, in one place. Whatever is not here is a typed error that names both phases.
 
-use crate::state::Phase;
+use baton_messages::Timestamp;
+
+use crate::state::{Phase, StepState};
 
 /// Whether a step may go from one phase to another.
 pub(crate) const fn legal(from: Phase, to: Phase) -> bool {
@@ -135,5 +137,33 @@ pub(crate) const fn legal(from: Phase, to: Phase) -> bool {
             Undoing | UndoBackoff | UndoUnserved | Undone | Succeeded
         ),
         Undone => matches!(to, Doubtful | UndoParked),
+    }
+}
+
+/// When the way forward was over; what is done again begins anew, and an undo changes nothing of it.
+pub(crate) fn went(step: &mut StepState, to: Phase, at: Timestamp) {
+    match to {
+        Phase::Succeeded | Phase::Skipped | Phase::Continued | Phase::Failed | Phase::Doubtful => {
+            step.done_at.get_or_insert(at);
+        }
+        Phase::Waiting
+        | Phase::Unserved
+        | Phase::Trying
+        | Phase::Backoff
+        | Phase::Settling
+        | Phase::Probing
+        | Phase::ProbeBackoff
+        | Phase::Sleeping
+        | Phase::Listening
+        | Phase::Asked
+        | Phase::FannedOut
+        | Phase::InChild
+        | Phase::Parked => step.done_at = None,
+        Phase::Undoing
+        | Phase::UndoUnserved
+        | Phase::UndoBackoff
+        | Phase::UndoInChild
+        | Phase::UndoParked
+        | Phase::Undone => {}
     }
 }

@@ -418,6 +418,7 @@ async fn open(
     };
     let opening = async {
         let channel = live.connection.create_channel().await?;
+        let mut unused = Unused(Some(channel.clone()));
         // a limit for each consumer: quorum queues refuse the other kind
         channel
             .basic_qos(spec.prefetch, BasicQosOptions { global: false })
@@ -434,6 +435,7 @@ async fn open(
             )
             .await?;
         let epoch = epochs.fetch_add(1, Ordering::Relaxed) + 1;
+        unused.0 = None;
         lapin::Result::Ok(Opened {
             generation: Arc::new(Generation::new(epoch, channel)),
             stream,
@@ -445,6 +447,20 @@ async fn open(
         Err(_) => {
             live.cut_if_silent(&spec.queue).await;
             Err(format!("no answer within {} s", OPEN_LIMIT.as_secs()))
+        }
+    }
+}
+
+/// A channel nobody uses yet. Given up while the broker is still to answer (its queue may have no leader), it is closed by name: the client leaves one open whose consumer is begun
+/// after nobody waits for it any more, and where one consumer at a time is active the broker would hand everything to that one.
+struct Unused(Option<Channel>);
+
+impl Drop for Unused {
+    fn drop(&mut self) {
+        if let Some(channel) = self.0.take()
+            && tokio::runtime::Handle::try_current().is_ok()
+        {
+            close_soon(channel);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use baton_bus::{ConsumeSpec, ExclusiveQueue, Sent, Stale};
-use baton_harness::await_until;
+use baton_harness::{Proxy, await_until};
 
 use crate::support::{
     EXCHANGE, KEY, LIMIT, QUEUE, bus, bus_with_queue, config, message, next, spec, text, topology,
@@ -26,6 +26,29 @@ async fn a_queue_that_is_not_there_yet_is_waited_for() {
     });
     assert_eq!(text(&next(&mut consumer).await), "at last");
     assert_eq!(later.await.unwrap(), [Sent::Confirmed]);
+}
+
+/// Given up while the broker is still to answer, at whichever moment: nobody is left who is handed messages and does not read them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_given_up_while_he_begins_consumes_nothing() {
+    let vhost = vhost().await;
+    let proxy = Proxy::to_port(vhost.broker().amqp_port()).await;
+    let direct = bus_with_queue(&vhost).await;
+    let slow = bus(config(vhost.url_through(proxy.port()))).await;
+    proxy.delay(Duration::from_millis(40));
+    for step in 0..16 {
+        let given_up = Duration::from_millis(25 * step);
+        // in the middle of opening its channel, of asking for its limit, of beginning to consume
+        let _ = tokio::time::timeout(given_up, slow.consume(spec(QUEUE))).await;
+    }
+    proxy.delay(Duration::ZERO);
+    // what had begun has ended, in the order the broker was asked; then this one alone is there
+    let mut consumer = slow.consume(spec(QUEUE)).await;
+    vhost.await_consumers(QUEUE, 1, LIMIT).await;
+    let both = vec![message(KEY, "a"), message(KEY, "b")];
+    direct.publisher().publish(both).await;
+    assert_eq!(text(&next(&mut consumer).await), "a");
+    assert_eq!(text(&next(&mut consumer).await), "b");
 }
 
 #[tokio::test]
