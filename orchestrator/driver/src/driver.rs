@@ -174,6 +174,8 @@ pub struct Driver<S, O> {
     /// How often everything was read anew: tickets of each time are told apart.
     pub(crate) recoveries: u32,
     pub(crate) lost: bool,
+    /// How often in a row what is owed could not be read.
+    pub(crate) owed_unread: u32,
     pub(crate) noted: Noted,
 }
 

@@ -71,6 +71,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
             level: Level::NEWEST,
             timers_held: false,
             lost: true,
+            owed_unread: 0,
             recoveries: 0,
             noted: Noted::default(),
         };

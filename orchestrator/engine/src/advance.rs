@@ -9,6 +9,7 @@ use crate::decide::no_value::{no_time, no_value, wrong_kind};
 use crate::decide::{DecideError, Deciding};
 use crate::definition::{StepKind, duration_ms_of};
 use crate::expr::Template;
+use crate::level::Feature;
 use crate::planted::{Planted, breaks};
 use crate::record::Record;
 use crate::state::{Phase, SagaState, Spot, Status, StepState};
@@ -148,8 +149,8 @@ fn complete(d: &mut Deciding<'_>) -> Result<(), DecideError> {
             d.emit(Record::Noted {
                 what: format!("output could not be computed: {error}"),
             })?;
-            let is_child = d.state.parent.is_some();
-            (None, is_child.then(|| error.to_string()))
+            let is_told = d.state.parent.is_some() && Feature::NoOutput.is_read_at(d.rules.level);
+            (None, is_told.then(|| error.to_string()))
         }
     };
     d.emit(Record::Ended {

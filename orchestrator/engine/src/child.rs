@@ -66,7 +66,7 @@ impl Child {
     pub(crate) fn next_word(&self, want: Wanted, now: Timestamp) -> Timestamp {
         let again = now.plus_ms(ask_again_ms(self.asked.saturating_add(1)));
         match (self.until, want) {
-            (Some(until), Wanted::Done) => again.min(until),
+            (Some(until), Wanted::Done) if until > now => again.min(until),
             _ => again,
         }
     }

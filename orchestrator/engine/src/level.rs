@@ -41,17 +41,26 @@ pub enum Feature {
     CancelTrigger,
     /// `because` beside `emit`.
     PublishedBecause,
+    /// Why a saga within another has no output: older ones read neither the word to its parent nor the record of it.
+    NoOutput,
 }
 
 impl Feature {
     /// Every one.
-    pub const ALL: [Self; 3] = [Self::Handwork, Self::CancelTrigger, Self::PublishedBecause];
+    pub const ALL: [Self; 4] = [
+        Self::Handwork,
+        Self::CancelTrigger,
+        Self::PublishedBecause,
+        Self::NoOutput,
+    ];
 
     /// The level it came with.
     #[must_use]
     pub const fn since(self) -> Level {
         match self {
-            Self::Handwork | Self::CancelTrigger | Self::PublishedBecause => Level(1),
+            Self::Handwork | Self::CancelTrigger | Self::PublishedBecause | Self::NoOutput => {
+                Level(1)
+            }
         }
     }
 
@@ -68,6 +77,7 @@ impl Feature {
             Self::Handwork => "a step that a person has done",
             Self::CancelTrigger => "a trigger that cancels (`cancel`)",
             Self::PublishedBecause => "an event that may stay published (`because` beside `emit`)",
+            Self::NoOutput => "a saga within another that has no output",
         }
     }
 
@@ -83,7 +93,7 @@ impl Feature {
         let because =
             steps.any(|step| matches!(&step.kind, StepKind::Emit(emit) if emit.because.is_some()));
         let has = |feature: &Self| match feature {
-            Self::Handwork => false,
+            Self::Handwork | Self::NoOutput => false,
             Self::CancelTrigger => cancels,
             Self::PublishedBecause => because,
         };

@@ -39,7 +39,7 @@ pub(crate) async fn claim(shared: &Shared, mut in_hand: InHand) {
     match answer {
         Asked::Granted { before, progress } => {
             // The answer may come before the confirm of the asking; it says the same.
-            shared.acks.acknowledge(in_hand.delivery.take()).await;
+            shared.acks.acknowledge(in_hand.answering()).await;
             let task = &mut in_hand.task;
             task.before = before.or_else(|| task.before.take());
             task.progress = progress.or_else(|| task.progress.take());
@@ -47,7 +47,7 @@ pub(crate) async fn claim(shared: &Shared, mut in_hand: InHand) {
         }
         Asked::Refused => {
             let mut done = shared.runs.remove(in_hand.run);
-            done.extend(in_hand.delivery);
+            done.extend(in_hand.answering());
             shared.acks.acknowledge(done).await;
         }
         Asked::GivenUp(reason) => end(shared, in_hand, not_run(reason), None).await,
@@ -68,7 +68,7 @@ async fn ask(shared: &Shared, in_hand: &mut InHand, handle: &Handle) -> Asked {
         number += 1;
         let sent = publish_started(shared, in_hand, number);
         match or_over(shared, handle, &mut answer, gives_up, sent).await {
-            Ok(()) => shared.acks.acknowledge(in_hand.delivery.take()).await,
+            Ok(()) => shared.acks.acknowledge(in_hand.answering()).await,
             Err(asked) => return asked,
         }
         if number > 1 {

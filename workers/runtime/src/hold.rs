@@ -9,6 +9,7 @@
 //! (`ask_after`), so that whoever lost a worker with such a task need not wait long before he takes its effect back.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use baton_bus::Delivery;
@@ -38,7 +39,19 @@ pub(crate) struct InHand {
     pub(crate) served: Arc<Served>,
     /// Not yet acknowledged.
     pub(crate) delivery: Option<Delivery>,
+    /// Whether somebody answers for the delivery, or has.
+    pub(crate) answered: Arc<AtomicBool>,
     pub(crate) permit: OwnedSemaphorePermit,
+    /// When it took its permit.
+    pub(crate) taken: Instant,
+}
+
+impl InHand {
+    /// What is to be answered, for whoever does that now.
+    pub(crate) fn answering(&mut self) -> Option<Delivery> {
+        self.answered.store(true, Ordering::Relaxed);
+        self.delivery.take()
+    }
 }
 
 /// Holds one task to its end.
@@ -56,7 +69,10 @@ pub(crate) async fn hold(shared: Arc<Shared>, in_hand: InHand) {
 
 fn delivered_before(in_hand: &InHand) -> bool {
     let delivery = in_hand.delivery.as_ref();
-    delivery.is_none_or(|delivery| delivery.redelivered || delivery.deliveries > 1)
+    // of one whose channel is gone the broker has made another delivery, which somebody else may have by now
+    delivery.is_none_or(|delivery| {
+        delivery.redelivered || delivery.deliveries > 1 || !delivery.is_current()
+    })
 }
 
 /// Whether what is held late has waited for so long that it asks: whoever takes it back counts on that.
@@ -97,7 +113,6 @@ async fn late(shared: &Shared, in_hand: InHand) {
 /// Enters the automation and hands its end on. Whether it may act at all is looked at here, last thing.
 pub(crate) async fn act(shared: &Shared, mut in_hand: InHand, handle: &Handle) {
     let kill_grace = Duration::from_millis(shared.options.kill_grace_ms);
-    let acts_since = Instant::now();
     let context = context(shared, &mut in_hand, handle);
     if let Some(reason) = may_not_act(&context, handle) {
         return end(shared, in_hand, not_run(reason), None).await;
@@ -136,7 +151,7 @@ pub(crate) async fn act(shared: &Shared, mut in_hand: InHand, handle: &Handle) {
         &result,
         began.1.elapsed(),
     );
-    in_hand.served.pace.took(acts_since.elapsed());
+    in_hand.served.pace.took(in_hand.taken.elapsed());
     let entered = Entered {
         at: began.0,
         context,
@@ -200,7 +215,7 @@ pub(crate) struct Entered {
 /// Hands the end of a task to the report lane, with its permit and what is still to be acknowledged.
 pub(crate) async fn end(
     shared: &Shared,
-    in_hand: InHand,
+    mut in_hand: InHand,
     result: TaskResult,
     entered: Option<Entered>,
 ) {
@@ -218,6 +233,7 @@ pub(crate) async fn end(
     let (before, progress) = entered
         .as_ref()
         .map_or((None, None), |entered| entered.context.stored());
+    let delivery = in_hand.answering();
     let finished = Finished {
         of: in_hand.task.of,
         run: in_hand.run,
@@ -234,7 +250,7 @@ pub(crate) async fn end(
         finished,
         inbox: in_hand.task.inbox,
         exclusive: in_hand.task.hold == Hold::Claim,
-        delivery: in_hand.delivery,
+        delivery,
         permit: Some(in_hand.permit),
     };
     shared.lane.end(ended).await;

@@ -15,11 +15,13 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use baton_bus::{AckTag, Consumer, Delivery, ParkError, park};
 use baton_messages::{RunId, Task};
 use futures::FutureExt as _;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::hold::{InHand, hold};
@@ -165,7 +167,9 @@ impl Intake {
             run: RunId(uuid::Uuid::now_v7()),
             served: self.served.clone(),
             delivery: Some(delivery),
+            answered: Arc::default(),
             permit,
+            taken: Instant::now(),
         };
         let mut held = Box::pin(held(self.shared.clone(), in_hand));
         if futures::poll!(held.as_mut()).is_pending() {
@@ -179,6 +183,7 @@ impl Intake {
 /// ends that run alone: no heartbeat names it any more, and its delivery goes back.
 async fn held(shared: Arc<Shared>, in_hand: InHand) {
     let (run, delivery) = (in_hand.run, in_hand.delivery.clone());
+    let answered = in_hand.answered.clone();
     let of = in_hand.task.of.clone();
     let holding = AssertUnwindSafe(hold(shared.clone(), in_hand)).catch_unwind();
     if holding.await.is_err() {
@@ -187,7 +192,9 @@ async fn held(shared: Arc<Shared>, in_hand: InHand) {
             "holding a task panicked; the log above says where. It is given back"
         );
         let again = shared.runs.remove(run);
-        for delivery in again.iter().chain(&delivery) {
+        // one that is answered, or about to be, is not answered twice: that would count for another that came with it
+        let unanswered = delivery.filter(|_| !answered.load(Ordering::Relaxed));
+        for delivery in again.iter().chain(&unanswered) {
             shared.acks.give_back(delivery).await;
         }
     }

@@ -51,8 +51,8 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         self.write_owed().await?;
         let items = self.gather(work).await?;
         let answers = self.attempt(items, entropy).await?;
-        self.try_owed().await;
-        self.lost = false;
+        // what this turn decided is committed, and told; the next one begins with a recovery where the store cannot be read
+        self.lost = !self.try_owed().await;
         Ok(answers)
     }
 

@@ -17,6 +17,8 @@ pub(crate) const KEPT_MAX: usize = 512;
 pub(crate) const KEPT_BYTES: usize = 4 * 1024 * 1024;
 /// Lanes looked at in one turn: a table of many must not hold up what comes in.
 const LOOKS_MAX: usize = 32;
+/// Readings in a row that may fail before everything is read anew: one that only took too long is none of those.
+const UNREAD_MAX: u32 = 3;
 
 impl<S: Store, O: Outlet> Driver<S, O> {
     /// What was not confirmed is kept by the store, and its rows are passed; what was confirmed since leaves it. What is kept here stood in a record before: a
@@ -57,8 +59,9 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         self.flight.has_room() && self.owed.under_way() < UNDER_WAY_MAX
     }
 
-    /// Some of what is owed goes out again, a page of each lane whose time has come. What cannot be read now is read later: a turn that is committed stays so.
-    pub(super) async fn try_owed(&mut self) {
+    /// Some of what is owed goes out again, a page of each lane whose time has come. What cannot be read now is read later: a turn that is committed stays so. False where
+    /// it could not be read again and again: a store that wants everything read anew first says so to whoever asks, and nothing else may ask in a quiet partition.
+    pub(super) async fn try_owed(&mut self) -> bool {
         let mut again = Vec::new();
         for _ in 0..LOOKS_MAX {
             if !self.bus_up || !self.may_try_owed() {
@@ -73,8 +76,12 @@ impl<S: Store, O: Outlet> Driver<S, O> {
                 .owed(partition, lane.clone(), asked.after, asked.most)
                 .await;
             match read {
-                Ok(rows) => self.try_rows(&lane, rows, &mut again),
+                Ok(rows) => {
+                    self.owed_unread = 0;
+                    self.try_rows(&lane, rows, &mut again);
+                }
                 Err(error) => {
+                    self.owed_unread += 1;
                     tracing::warn!(partition, lane, error = %error.what, source = %error.source, "what is owed could not be read; it is tried again");
                     self.owed.later(&lane, self.now.plus_ms(RESEND_MS));
                     break;
@@ -84,6 +91,7 @@ impl<S: Store, O: Outlet> Driver<S, O> {
         if !again.is_empty() {
             self.outlet.publish(again);
         }
+        self.owed_unread < UNREAD_MAX
     }
 
     fn try_rows(&mut self, lane: &str, rows: Vec<OwedRow>, again: &mut Vec<Outgoing>) {

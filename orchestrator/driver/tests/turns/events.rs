@@ -97,6 +97,31 @@ fn an_event_is_published_until_it_is_confirmed_and_holds_up_nothing_meanwhile() 
     assert!(take(&mut driver).is_empty(), "not once more");
 }
 
+/// A database that has gone back wants everything read anew, and in a quiet partition nothing asks it but what is owed.
+#[test]
+fn what_is_owed_and_cannot_be_read_has_everything_read_anew() {
+    let mut driver = says();
+    driver.bus_is_up(at(0));
+    turn(&mut driver, vec![start(1)], 1);
+    let refused = take(&mut driver);
+    let first = said(&refused);
+    let refused = refused.iter().map(|out| (out.ticket, Sent::Nacked));
+    driver.sent(refused.collect());
+    turn(&mut driver, vec![], 2);
+    assert_eq!(driver.store().owed.len(), 1);
+    driver.store().stale = true;
+    let mut ms = 2;
+    let lost = (0..10).any(|_| {
+        ms += 60_000;
+        now_or_never(driver.turn(vec![], at(ms), 1)).is_err()
+    });
+    assert!(lost, "nothing is read anew");
+    now_or_never(driver.recover_again(at(ms))).unwrap();
+    driver.bus_is_up(at(ms));
+    turn(&mut driver, vec![], ms + 60_000);
+    assert_eq!(said(&take(&mut driver)), first, "the same event");
+}
+
 /// More than may be under way, all refused for ever: what comes in is taken, the log is published up to its end, and a restart has as little to read as ever.
 #[test]
 fn events_that_are_refused_for_ever_stop_nothing() {

@@ -31,6 +31,8 @@ pub(crate) struct Shelf {
     pub(crate) versions: BTreeMap<SagaId, u32>,
     pub(crate) unsent: Vec<UnsentRow>,
     pub(crate) owed: Vec<OwedRow>,
+    /// What is owed is not read before everything is read anew.
+    pub(crate) stale: bool,
     /// The most rows of what is owed, or is in doubt, that were asked for at once.
     pub(crate) most: usize,
     pub(crate) unserved: Vec<(TaskType, SagaId)>,
@@ -203,6 +205,7 @@ impl Store for Shelf {
     }
 
     async fn recover(&mut self, _: u8) -> Result<Recovered, StoreError> {
+        self.stale = false;
         let hot = self
             .status
             .iter()
@@ -248,6 +251,12 @@ impl Store for Shelf {
         limit: usize,
     ) -> Result<Vec<OwedRow>, StoreError> {
         self.most = self.most.max(limit);
+        if self.stale {
+            return Err(StoreError {
+                what: "read what is owed".to_owned(),
+                source: "it has gone back".into(),
+            });
+        }
         let place = |row: &OwedRow| (row.since, row.id);
         let mut rows: Vec<OwedRow> = self
             .owed

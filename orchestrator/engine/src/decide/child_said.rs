@@ -4,6 +4,7 @@ use baton_messages::{ChildSaid, Failure, Standing, StepKey, Wanted};
 use serde_json::Value;
 
 use super::{DecideError, Deciding, Handled, Refusal, Verdict, failure};
+use crate::advance::dependents_gone;
 use crate::child::Child;
 use crate::record::Record;
 use crate::state::{Phase, Status};
@@ -134,9 +135,11 @@ fn unusable(
     if d.step(id)?.child.as_deref().is_some_and(Child::stays) {
         return d.child_left_it(id, why);
     }
+    // the saga turns back, and recalls it when what depends on it is gone
+    let waits = d.state.unwinding.is_some() && !dependents_gone(d, d.defined(id)?.index);
     match want {
-        Wanted::Done => d.recall(id, why),
-        Wanted::Undone => Ok(()),
+        Wanted::Done if !waits => d.recall(id, why),
+        Wanted::Done | Wanted::Undone => Ok(()),
     }
 }
 

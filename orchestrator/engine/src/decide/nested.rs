@@ -74,7 +74,9 @@ impl Deciding<'_> {
         let Some(child) = step.child.as_deref() else {
             return Ok(());
         };
-        let late = child.until.is_some_and(|until| until <= self.now);
+        // one on which something depends that was let begin before it was done waits until that is gone
+        let late = child.until.is_some_and(|until| until <= self.now)
+            && dependents_gone(self, self.defined(id)?.index);
         if step.phase == Phase::InChild && child.want == Wanted::Done && late {
             let name = format!("{}@{}", child.definition, child.version);
             let text = format!("{name} was not done within its timeout");

@@ -287,9 +287,13 @@ impl Router {
         let look = self
             .leader()
             .map_or_else(|| self.look.clone(), |lead| lead.look);
-        if look.send(done).await.is_ok() {
-            let _ = tokio::time::timeout(limit, told).await;
-        }
+        let looked = async {
+            if look.send(done).await.is_ok() {
+                // it ends, and looks when it begins again
+                let _ = told.await;
+            }
+        };
+        let _ = tokio::time::timeout(limit, looked).await;
     }
 
     /// Has an event of a hook kept.

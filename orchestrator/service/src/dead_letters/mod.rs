@@ -49,6 +49,8 @@ const AGAIN_MIN: Duration = Duration::from_millis(100);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
 /// Bytes of bodies in one commit, but for one that is larger alone: each is copied into its row.
 const COMMIT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Letters in one commit: one message may be many.
+const COMMIT_LETTERS_MAX: usize = 128;
 /// After how long without a message it is looked whether a queue of others is consumed at all.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -209,7 +211,8 @@ fn in_bytes(batch: &[(Came, Arrived)]) -> Vec<&[(Came, Arrived)]> {
             bytes += one.delivery.body.len();
             bytes <= COMMIT_BYTES_MAX
         };
-        let n = rest.iter().take_while(fits).count().max(1);
+        let n = rest.iter().take(COMMIT_LETTERS_MAX).take_while(fits);
+        let n = n.count().max(1);
         let (part, after) = rest.split_at(n);
         parts.push(part);
         rest = after;

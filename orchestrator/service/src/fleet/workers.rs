@@ -108,6 +108,10 @@ impl Workers {
     pub(crate) fn announced(&self, announcement: &Announcement, now: Timestamp) {
         self.update(&announcement.worker, announcement.at, now, |view| {
             view.pools.clone_from(&announcement.pools);
+            if view.version.as_ref() != Some(&announcement.version) {
+                // another program under the same name: what the one before was glad of says nothing of it
+                view.together.clear();
+            }
             view.version = Some(announcement.version.clone());
             view.concurrency = Some(announcement.concurrency);
             view.types = announcement
@@ -116,6 +120,7 @@ impl Workers {
                 .map(|manifest| manifest.task_type.clone())
                 .collect();
         });
+        *self.together.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     pub(crate) fn heartbeat(
@@ -158,7 +163,9 @@ impl Workers {
                 .filter(|view| now.since_ms(view.heard_at) < SHOWN_MS)
         };
         let mut places = Places::new();
-        if known.len() >= WORKERS_MAX || there().all(|view| view.together.is_empty()) {
+        // of one that was heard and has not said what it serves nobody knows which queues it takes from
+        let unknown = there().any(|view| view.version.is_none());
+        if unknown || known.len() >= WORKERS_MAX || there().all(|view| view.together.is_empty()) {
             return places;
         }
         for view in there() {
@@ -493,6 +500,7 @@ mod tests {
             let view = WorkerView {
                 worker: WorkerId::new(name).unwrap(),
                 heard_at: Timestamp(at),
+                version: Some("1".to_owned()),
                 together: glad.collect(),
                 ..WorkerView::of_test(types)
             };

@@ -288,7 +288,7 @@ fn derived(table: &str, column: &str, row: &[Cell]) -> Option<String> {
         ("keys", "digest") => Some(blob(&digest(&[text(row, "key")]))),
         ("work_items", "kind") => {
             let item: serde_json::Value = serde_json::from_str(text(row, "item")).unwrap();
-            Some(quoted(item["kind"].as_str().unwrap()))
+            item["kind"].as_str().map(quoted)
         }
         _ => None,
     }

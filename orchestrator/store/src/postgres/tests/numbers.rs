@@ -98,7 +98,7 @@ async fn an_orchestrator_of_the_version_before_draws_other_numbers() {
     store.commit(starts(mine, 1, 0..1)).await.unwrap();
     let writer = int(store.session.open().await.unwrap().writer);
     let entry = serde_json::to_string(&started(1)).unwrap();
-    let nothing = vec!["'{}'"; 12].join(", ");
+    let nothing = ["'{}'"; 12].join(", ");
     let of_before = format!(
         "SELECT commit_batch_5(0::smallint, {}, {writer}, 0,
             ARRAY[ROW($1::uuid, 7, 'move-port', 3, 'running', true, false, '{{}}', '{{}}', 'tests', 1, 1, NULL)::batch_saga],
