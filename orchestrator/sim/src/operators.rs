@@ -2,7 +2,9 @@
 //! under one id, as a client over a bad line would.
 
 use baton_engine::input::Resolution;
-use baton_engine::{Approval, Assignment, Choice, Input, Operator, SagaState, Verdict, Whose};
+use baton_engine::{
+    Approval, Assignment, Choice, Input, Operator, Refusal, SagaState, Verdict, Whose,
+};
 use baton_messages::{InboxMessage, InputId, SagaId, Start, StepKey};
 use serde_json::json;
 
@@ -87,7 +89,10 @@ impl World {
                 crate::host::short(request.saga)
             ));
             if matches!(request.input, Input::Start(_)) {
-                if let Some(scene) = &mut self.scene {
+                // one that could not be decided is no refusal: the engine is at fault
+                if !matches!(why, Refusal::NotNow { .. })
+                    && let Some(scene) = &mut self.scene
+                {
                     scene.refused.get_or_insert_with(|| why.to_string());
                 }
                 self.breaks(format!("a start was refused: {why}"));
